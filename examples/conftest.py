@@ -1,0 +1,17 @@
+"""What a model repo tells pytest-pan: its model, and images like those it was trained on."""
+
+from __future__ import annotations
+
+import networks
+import pytest
+from torch import Tensor, nn
+
+
+@pytest.fixture(scope="session")
+def pan_model() -> nn.Module:
+    return networks.mobilenet_v2()
+
+
+@pytest.fixture(scope="session")
+def pan_images() -> Tensor:
+    return networks.photographs(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])

@@ -1,0 +1,1 @@
+"""The only code that knows PyTorch's internals: the seam, sites, capture."""

@@ -1,0 +1,60 @@
+"""What a site's neurons gave, by region: the samples that the statistics are taken of."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pytest_pan.records import Site
+
+
+class Samples:
+    """Raw outputs of one site, image after image; two of them merge by adding their maps.
+
+    The maps are copies: the model's next layer may work in place on the original.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.maps: list[Tensor] = []
+
+    def add(self, output: Tensor) -> int:
+        """Takes one batch (N, C, H, W), or (C, H, W) as N = 1; returns the bytes it holds on to."""
+        batch = output if output.dim() == 4 else output[None]
+        self.maps.append(batch.detach().clone(memory_format=torch.contiguous_format))
+        return self.maps[-1].nbytes
+
+    def merge(self, other: Samples) -> None:
+        """Adds the other's images behind its own."""
+        self.maps += other.maps
+
+    @property
+    def images(self) -> int:
+        return sum(len(batch) for batch in self.maps)
+
+    def line(self, side: str, distance: int, channels: Tensor | None = None) -> Tensor:
+        """The row or column at a distance from a side, pooled over images: (C, N * length)."""
+        dim, end = (2, side == "B") if side in "TB" else (3, side == "R")
+        index = -1 - distance if end else distance
+        lines = torch.cat([_of(batch, channels).select(dim, index) for batch in self.maps])
+        return lines.transpose(0, 1).reshape(lines.shape[1], -1)
+
+    def borders(self) -> list[Tensor]:
+        """Top, bottom, left and right, corners shared: four (C, N * length)."""
+        return [self.line(side, 0) for side in "TBLR"]
+
+    def centre(self) -> Tensor:
+        """All but the outermost ring, pooled over images: (C, N (H-2) (W-2)), contiguous."""
+        first = self.maps[0]
+        _, channels, height, width = first.shape
+        pooled = first.new_empty((channels, self.images, height - 2, width - 2))
+        at = 0
+        for batch in self.maps:
+            inner = batch[:, :, 1:-1, 1:-1]
+            pooled[:, at : at + len(batch)].copy_(inner.transpose(0, 1))
+            at += len(batch)
+        return pooled.view(channels, -1)
+
+
+def _of(batch: Tensor, channels: Tensor | None) -> Tensor:
+    return batch if channels is None else batch[:, channels]

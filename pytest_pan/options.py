@@ -1,0 +1,192 @@
+"""Command line, ini and marker names as frozen Settings and Limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_pan import measures
+from pytest_pan.errors import ConfigError
+from pytest_pan.records import Limit, Settings
+
+REPORT_DEFAULTS = {"html": "pan-report.html", "json": "pan-report.json"}
+MARKER = (
+    "pan(max_<measure>=..., min_<measure>=...): audit the padding of the model in the fixture "
+    "pan_model on the images in pan_images, and fail beyond a limit, e.g. max_pan_fraction=0.03"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Option:
+    """One setting, on the command line as ``--pan-NAME`` and in the ini file as ``pan_NAME``."""
+
+    name: str
+    parse: Callable[[str], Any]
+    allowed: str
+    help: str
+    cli: bool = True
+
+
+def _theta(text: str) -> float:
+    value = float(text)
+    if not (0 < value <= 1) or math.isnan(value):
+        raise ValueError(text)
+    return value
+
+
+def _from(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if (value := int(text)) < least:
+            raise ValueError(text)
+        return value
+
+    return parse
+
+
+def _bad_images(text: str) -> str:
+    if text not in ("fail", "skip"):
+        raise ValueError(text)
+    return text
+
+
+_OPTIONS = (
+    _Option(
+        name="device",
+        parse=str,
+        allowed="auto, cpu, cuda, cuda:N",
+        help="where the model runs: auto (the first GPU, else the CPU), cpu, cuda, cuda:N",
+    ),
+    _Option(
+        name="batch_size",
+        parse=_from(1),
+        allowed="a whole number from 1",
+        help="images per forward pass (a DataLoader keeps its own); 32 by default",
+    ),
+    _Option(
+        name="theta",
+        parse=_theta,
+        allowed="a number above 0, up to 1",
+        help="threshold of the Kolmogorov-Smirnov statistics; 0.5 by default, as published",
+    ),
+    _Option(
+        name="seed",
+        parse=_from(0),
+        allowed="a whole number from 0",
+        help="seed of everything random, such as a data set's random crops; 0 by default",
+    ),
+    _Option(
+        name="bad_images",
+        parse=_bad_images,
+        allowed="fail, skip",
+        help="what a broken image file does: fail (default), or skip it and list it",
+        cli=False,
+    ),
+    _Option(
+        name="memory",
+        parse=_from(1),
+        allowed="a whole number of bytes from 1",
+        help="bytes that activation samples may take; 4 GiB by default",
+        cli=False,
+    ),
+)
+
+
+def add(parser: pytest.Parser) -> None:
+    """Declares every option, on the command line and in the ini file."""
+    group = parser.getgroup("pan", "padding audit of CNNs (pytest-pan)")
+    group.addoption(
+        "--pan-audit",
+        action="store_true",
+        dest="pan_audit",
+        default=None,
+        help="run the padding audits; without it tests that need one are skipped",
+    )
+    parser.addini("pan_audit", "run the padding audits in every run", type="bool", default=False)
+    group.addoption(
+        "--pan-report",
+        action="append",
+        dest="pan_report",
+        metavar="TYPE[:DEST]",
+        default=[],
+        help="write a report, html or json, to DEST (pan-report.TYPE by default); repeatable",
+    )
+    parser.addini("pan_report", "reports to write, TYPE[:DEST] each", type="args", default=[])
+    for option in _OPTIONS:
+        if option.cli:
+            flag = "--pan-" + option.name.replace("_", "-")
+            group.addoption(
+                flag, dest=f"pan_{option.name}", metavar="VALUE", default=None, help=option.help
+            )
+        parser.addini(f"pan_{option.name}", option.help, default=None)
+
+
+def active(config: pytest.Config) -> bool:
+    """Whether audits run: ``--pan-audit``, or ``pan_audit = true`` in the ini file."""
+    return bool(config.getoption("pan_audit") or config.getini("pan_audit"))
+
+
+def settings(config: pytest.Config) -> Settings:
+    """The settings of this run: command line over ini file over default."""
+    given: dict[str, Any] = {}
+    for option in _OPTIONS:
+        key = f"pan_{option.name}"
+        for text, where in (
+            (config.getoption(key, None), "--" + key.replace("_", "-")),
+            (config.getini(key), f"{key} in {config.inipath.name if config.inipath else 'ini'}"),
+        ):
+            if text in (None, ""):
+                continue
+            try:
+                given[option.name] = option.parse(str(text))
+            except ValueError:
+                raise pytest.UsageError(
+                    str(ConfigError("setting", where=where, got=repr(text), allowed=option.allowed))
+                ) from None
+            break
+    return Settings(**given)
+
+
+def reports(config: pytest.Config) -> tuple[tuple[str, Path], ...]:
+    """Reports to write, as (type, absolute path); the command line adds to the ini file."""
+    wanted: dict[tuple[str, Path], None] = {}
+    for text in (*config.getini("pan_report"), *config.getoption("pan_report")):
+        kind, _, dest = text.partition(":")
+        if kind not in REPORT_DEFAULTS:
+            raise pytest.UsageError(
+                str(
+                    ConfigError(
+                        "report type",
+                        where=f"--pan-report={text}",
+                        got=repr(kind),
+                        allowed=", ".join(REPORT_DEFAULTS),
+                    )
+                )
+            )
+        path = config.invocation_params.dir / (dest or REPORT_DEFAULTS[kind])
+        if path.is_dir():
+            raise pytest.UsageError(f"--pan-report={text}: {path} is a directory, name a file")
+        wanted[kind, path] = None
+    return tuple(wanted)
+
+
+def limits(item: pytest.Item) -> tuple[Limit, ...]:
+    """The limits of an item's ``pan`` markers, nearest first; UsageError for a wrong one."""
+    found: dict[str, Limit] = {}
+    for marker in item.iter_markers("pan"):
+        origin = f"marker of {item.nodeid}"
+        if marker.args:
+            raise pytest.UsageError(
+                f"{origin}: pan takes keywords only, got {marker.args!r}; "
+                "write max_pan_fraction=0.03"
+            )
+        for keyword, bound in marker.kwargs.items():
+            try:
+                found.setdefault(keyword, measures.limit(keyword, bound, origin=origin))
+            except ConfigError as error:
+                raise pytest.UsageError(str(error)) from None
+    return tuple(found.values())

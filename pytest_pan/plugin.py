@@ -1,0 +1,258 @@
+"""pytest's side: hooks and fixtures, nothing else; torch is imported by the first audit."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from pytest_pan import options
+from pytest_pan.errors import ConfigError, PanError
+from pytest_pan.judge import explain
+from pytest_pan.ledger import Ledger, Tick
+from pytest_pan.records import Audit
+from pytest_pan.report.files import write_text
+
+if TYPE_CHECKING:
+    from pytest_pan.inputs import Transform
+
+OFF = "the padding audit is off: run pytest --pan-audit, or set pan_audit = true in the ini file"
+_FIXTURES = {"pan", "pan_audit"}
+_LEDGER = pytest.StashKey[Ledger]()
+
+Factory = Callable[..., Audit]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", options.MARKER)
+    if options.active(config):
+        settings = options.settings(config)
+        options.reports(config)
+        if settings.device != "auto":
+            _describe(settings.device)
+        ledger = config.stash[_LEDGER] = Ledger(settings)
+        if not hasattr(config, "workerinput"):
+            config.pluginmanager.register(_Controller(ledger), "pan-controller")
+
+
+def _describe(device: str) -> str:
+    from pytest_pan import environment
+
+    try:
+        return environment.describe_device(environment.resolve_device(device))
+    except ConfigError as error:
+        raise pytest.UsageError(f"--pan-device: {error}") from None
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    ledger = config.stash.get(_LEDGER, None)
+    if ledger is None:
+        return []
+    s = ledger.settings
+    where = _describe(s.device)
+    return [f"pan: audit on {where}, theta {s.theta}, batch size {s.batch_size}, seed {s.seed}"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures: list[str] = getattr(item, "fixturenames", [])
+        marked = item.get_closest_marker("pan") is not None
+        asks = bool(_FIXTURES & set(fixtures))
+        if marked and not options.limits(item) and not asks:
+            raise pytest.UsageError(
+                f"marker of {item.nodeid}: pan without a limit checks nothing; "
+                "write max_pan_fraction=0.03, or let the test take the fixture pan_audit"
+            )
+        if not marked and not asks:
+            continue
+        if _LEDGER not in config.stash:
+            item.add_marker(pytest.mark.skip(reason=OFF))
+        elif marked and "pan_audit" not in fixtures:
+            fixtures.append("pan_audit")
+
+
+@pytest.fixture(scope="session")
+def pan_model() -> object:
+    """The model to audit, an nn.Module or "module:callable": override it in conftest.py."""
+    pytest.fail(
+        "pytest-pan has no model: define a fixture pan_model in conftest.py that returns a "
+        'torch.nn.Module or "module:callable"',
+        pytrace=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def pan_images() -> object:
+    """The images to audit on, a folder, tensor, Dataset or DataLoader: override it."""
+    pytest.fail(
+        "pytest-pan has no images, and never invents them: define a fixture pan_images in "
+        "conftest.py that returns a folder, a tensor (N, C, H, W), a Dataset or a DataLoader of "
+        "images like those the model was trained on, 160 or more if you can",
+        pytrace=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def pan_transform() -> Transform | None:
+    """What images of a folder or a Dataset go through first: override it in conftest.py."""
+    return None
+
+
+@pytest.fixture
+def pan_audit(
+    pan: Factory, pan_model: object, pan_images: object, pan_transform: Transform | None
+) -> Audit:
+    """The Audit of pan_model on pan_images, made once however many tests ask for it."""
+    return pan(pan_model, pan_images, transform=pan_transform)
+
+
+@pytest.fixture(scope="session")
+def pan(pytestconfig: pytest.Config) -> Factory:
+    """The factory: pan(model, images, **settings) gives an Audit, for more than one model."""
+    ledger = pytestconfig.stash.get(_LEDGER, None)
+    if ledger is None:
+        pytest.skip(OFF)
+
+    def factory(model: object, images: object, **given: Any) -> Audit:
+        try:
+            with _progress(pytestconfig) as tick:
+                audit = ledger.audit(model, images, given, tick)
+        except PanError as error:
+            pytest.fail(str(error), pytrace=False)
+        from pytest_pan.audit import warn
+
+        warn(audit)
+        return audit
+
+    return factory
+
+
+@contextmanager
+def _progress(config: pytest.Config) -> Iterator[Tick]:
+    """Tells of images done on one line that is written over, where people watch a terminal."""
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if reporter is None or capture is None or not reporter.isatty or "CI" in os.environ:
+        yield lambda done, expected: None
+        return
+    writer, shown, wide = config.get_terminal_writer(), time.monotonic(), 0
+
+    def tick(done: int, expected: int | None) -> None:
+        nonlocal shown, wide
+        if time.monotonic() - shown < 0.5:
+            return
+        text = f" pan: {done}{f' of {expected}' if expected else ''} images "
+        with capture.global_and_fixture_disabled():
+            writer.write("\r" + text, flush=True)
+        shown, wide = time.monotonic(), max(wide, len(text))
+
+    try:
+        yield tick
+    finally:
+        if wide:
+            with capture.global_and_fixture_disabled():
+                writer.write("\r" + " " * wide + "\r", flush=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    ledger = item.config.stash.get(_LEDGER, None)
+    limits = options.limits(item) if ledger is not None else ()
+    if ledger is None or not limits:
+        return (yield)
+    audit: Audit = getattr(item, "funcargs")["pan_audit"]
+    verdicts = ledger.judge(audit, limits)
+    item.user_properties += [(verdict.limit.measure, verdict.value) for verdict in verdicts]
+    yield
+    failed = [verdict for verdict in verdicts if verdict.outcome == "fail"]
+    if failed:
+        links = [f"{path}" for kind, path in options.reports(item.config) if kind == "html"]
+        report = links[0] if links else ""
+        _fail("\n".join(explain(audit, verdict, report=report) for verdict in failed))
+
+
+def _fail(message: str) -> NoReturn:
+    pytest.fail(message, pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    ledger = item.config.stash.get(_LEDGER, None)
+    if ledger is not None and (parcels := ledger.send()):
+        report.pan = parcels  # type: ignore[attr-defined]
+    return report
+
+
+class _Controller:
+    """The hooks of the process that reports: the only one, or xdist's controller."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._written: list[str] = []
+        self._partial = ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._ledger.receive(getattr(report, "pan", ()))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        self._ledger.receive(self._ledger.send())
+        self._partial = _why_partial(session, exitstatus)
+        for kind, path in options.reports(session.config):
+            text = self._render(kind, session.config)
+            try:
+                write_text(path, text)
+            except OSError as error:
+                self._written.append(f"NOT written, {path}: {error}")
+                session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+            else:
+                self._written.append(f"report: {path.as_uri()}")
+
+    def _render(self, kind: str, config: pytest.Config) -> str:
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        audits = self._ledger.audits
+        if kind == "json":
+            from pytest_pan.report import json
+
+            return json.render(audits, partial=self._partial, created=created)
+        from pytest_pan.report import html
+
+        command = shlex.join(["pytest", *config.invocation_params.args])
+        return html.render(audits, partial=self._partial, created=created, command=command)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        from pytest_pan.report import terminal
+
+        terminalreporter.section("padding audit", sep="=")
+        if self._partial:
+            terminalreporter.write_line(f"PARTIAL: {self._partial}", yellow=True)
+        if not self._ledger.audits:
+            terminalreporter.write_line("no audit ran", yellow=True)
+        for line in terminal.lines(self._ledger.audits):
+            bad = line.lstrip().startswith("FAIL")
+            terminalreporter.write_line(line, **({"red": True} if bad else {}))
+        for line in self._written:
+            terminalreporter.write_line(line)
+
+
+def _why_partial(session: pytest.Session, exitstatus: int) -> str:
+    stopped = session.shouldfail or session.shouldstop
+    if exitstatus == pytest.ExitCode.INTERRUPTED:
+        return f"the run was interrupted ({stopped})" if stopped else "the run was interrupted"
+    if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
+        return "pytest had an internal error"
+    return f"the run stopped early: {stopped}" if stopped else ""

@@ -1,0 +1,1 @@
+"""One question a file: a model and images in, findings out."""

@@ -1,0 +1,334 @@
+"""The records that pass between the stages: frozen, plain, and JSON both ways."""
+
+from __future__ import annotations
+
+import enum
+import fnmatch
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Self
+
+SCHEMA = "pytest-pan/1"
+"""Version of the JSON; the number rises when a key changes its meaning or goes."""
+
+Quad = tuple[int, int, int, int]
+"""A number on each of the four sides, in the order top, bottom, left, right."""
+
+BySide = Mapping[str, float]
+"""A statistic keyed by the side's letter: T, B, L, R."""
+
+Reliability = Literal["normal", "low"]
+Outcome = Literal["pass", "fail"]
+
+
+class Side(enum.Flag):
+    """A border of the map; a PAN type is the combination of borders a neuron is aware of."""
+
+    T = 1
+    B = 2
+    L = 4
+    R = 8
+
+    def __str__(self) -> str:
+        return "".join(side.name or "" for side in Side if side in self)
+
+    @classmethod
+    def parse(cls, letters: str) -> Side:
+        """``"TL"`` as ``Side.T | Side.L``; raises KeyError for another letter."""
+        sides = cls(0)
+        for letter in letters:
+            sides |= cls[letter]
+        return sides
+
+
+SIDES = "TBLR"
+PAN_TYPES: tuple[str, ...] = (
+    *("T", "B", "L", "R", "TB", "TL", "TR", "BL", "BR", "LR"),
+    *("TBL", "TBR", "TLR", "BLR", "TBLR"),
+)
+"""The fifteen types in the order of the paper's Table 2."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that decides the audit's numbers, and how they were computed."""
+
+    probes: tuple[str, ...] = ("pans",)
+    theta: float = 0.5
+    device: str = "auto"
+    batch_size: int = 32
+    seed: int = 0
+    bad_images: Literal["fail", "skip"] = "fail"
+    memory: int = 4 << 30
+
+    def to_json(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"probes": list(self.probes)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(**{**data, "probes": tuple(data["probes"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """One padded convolution as it ran: a module called twice is two sites."""
+
+    name: str
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+    channels: int
+    input: tuple[int, int]
+    """Height and width of the map before padding."""
+    map: tuple[int, int]
+    """Height and width of the output."""
+    padding: Quad
+    consumed: Quad
+    """Padding rows and columns that a kernel cell ever reads; strides can leave some unread."""
+    mode: str
+    """zeros, constant, reflect, replicate, circular, or two of them joined by ``+``."""
+    padded_by: str
+    """``conv`` for the convolution's own padding, ``pad`` for a pad before it, or both."""
+    reliability: Reliability
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            f.name: list(value) if isinstance(value := getattr(self, f.name), tuple) else value
+            for f in fields(self)
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+        }
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """Counts of a neuron's activations in equal bins from ``low`` to ``high``, by region.
+
+    Regions: ``T B L R`` (borders), ``centre``, ``centre_high`` and ``centre_low`` (the centre
+    truncated to as many highest or lowest values as the longest border has).
+    """
+
+    low: float
+    high: float
+    counts: Mapping[str, tuple[int, ...]]
+
+    def to_json(self) -> dict[str, Any]:
+        counts = {region: list(c) for region, c in self.counts.items()}
+        return {"low": self.low, "high": self.high, "counts": counts}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        counts = {region: tuple(c) for region, c in data["counts"].items()}
+        return cls(low=data["low"], high=data["high"], counts=counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neuron:
+    """A padding aware neuron: one output channel of one site, with its statistics by side."""
+
+    site: str
+    channel: int
+    type: Side
+    edges: Side
+    """Sides on which the neuron is an edge detector, those of ``type`` included."""
+    ks: BySide
+    ks_plus: BySide
+    ks_minus: BySide
+    profile: Mapping[str, tuple[tuple[float, float, float], ...]] = field(default_factory=dict)
+    """By side, (ks, ks_plus, ks_minus) of the line at distance 0, 1, 2, ... from the border."""
+    histogram: Histogram | None = None
+
+    @property
+    def strength(self) -> float:
+        """The largest one-sided statistic on a side of its type; 1 is wholly beyond the centre."""
+        return max(max(self.ks_plus[s], self.ks_minus[s]) for s in str(self.type))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "site": self.site,
+            "channel": self.channel,
+            "type": str(self.type),
+            "edges": str(self.edges),
+            "ks": dict(self.ks),
+            "ks_plus": dict(self.ks_plus),
+            "ks_minus": dict(self.ks_minus),
+            "profile": {side: [list(p) for p in rings] for side, rings in self.profile.items()},
+            "histogram": self.histogram.to_json() if self.histogram else None,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        histogram = data["histogram"]
+        rings = {s: tuple((a, b, c) for a, b, c in p) for s, p in data["profile"].items()}
+        return cls(
+            **{
+                **data,
+                "type": Side.parse(data["type"]),
+                "edges": Side.parse(data["edges"]),
+                "profile": rings,
+                "histogram": Histogram.from_json(histogram) if histogram else None,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """The value of a measure for the whole model and, where it has one, for each site."""
+
+    measure: str
+    value: float
+    sites: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"value": self.value, "sites": dict(self.sites)}
+
+    @classmethod
+    def from_json(cls, name: str, data: Mapping[str, Any]) -> Self:
+        return cls(measure=name, value=data["value"], sites=data["sites"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """Something that was not examined, and the reason."""
+
+    what: str
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"what": self.what, "why": self.why}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A bound on a measure, and where it was written."""
+
+    measure: str
+    direction: Literal["max", "min"]
+    bound: float
+    origin: str
+
+    @property
+    def keyword(self) -> str:
+        return f"{self.direction}_{self.measure}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A limit held against a value, with the layers and neurons behind it."""
+
+    limit: Limit
+    value: float
+    outcome: Outcome
+    evidence: tuple[str, ...] = ()
+    """Lines for people: the layers and the neurons that did it."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "limit": self.limit.to_json(),
+            "value": self.value,
+            "outcome": self.outcome,
+            "evidence": list(self.evidence),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        limit = Limit.from_json(data["limit"])
+        return cls(**{**data, "limit": limit, "evidence": tuple(data["evidence"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """All that one audit found; the reports are functions of it."""
+
+    model: Mapping[str, Any]
+    """``name``, ``digest`` of the weights, ``parameters``."""
+    images: Mapping[str, Any]
+    """``count``, ``digest``, ``shape`` of one image, ``source``, ``transform``."""
+    environment: Mapping[str, Any]
+    settings: Settings
+    sites: tuple[Site, ...]
+    neurons: tuple[Neuron, ...]
+    measures: Mapping[str, Measured]
+    skips: tuple[Skip, ...]
+    verdicts: tuple[Verdict, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What weakens the figures: few images, small maps, ..."""
+    partial: str = ""
+    """Why the audit stopped early; empty when it ran to its end."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def pan_fraction(self) -> float:
+        """PANs as a share of the neurons examined."""
+        return self.measures["pan_fraction"].value
+
+    @property
+    def pan_count(self) -> int:
+        """Number of PANs."""
+        return len(self.neurons)
+
+    @property
+    def neuron_count(self) -> int:
+        """Number of neurons examined."""
+        return sum(site.channels for site in self.sites)
+
+    def pans(self, layer: str = "*") -> tuple[Neuron, ...]:
+        """The PANs of the sites whose name matches the glob ``layer``, in the order of the net."""
+        return tuple(n for n in self.neurons if fnmatch.fnmatchcase(n.site, layer))
+
+    @property
+    def type_counts(self) -> dict[str, int]:
+        """Number of PANs of each of the fifteen types, in the order of the paper's Table 2."""
+        counts = dict.fromkeys(PAN_TYPES, 0)
+        for neuron in self.neurons:
+            counts[str(neuron.type)] += 1
+        return counts
+
+    def to_json(self) -> dict[str, Any]:
+        """One entry of the JSON report's ``audits``; README and docs/json.md list the keys."""
+        return {
+            "model": dict(self.model),
+            "images": dict(self.images),
+            "environment": dict(self.environment),
+            "settings": self.settings.to_json(),
+            "sites": [site.to_json() for site in self.sites],
+            "neurons": [neuron.to_json() for neuron in self.neurons],
+            "measures": {name: m.to_json() for name, m in self.measures.items()},
+            "skips": [skip.to_json() for skip in self.skips],
+            "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            "notes": list(self.notes),
+            "partial": self.partial,
+            "seconds": dict(self.seconds),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(
+            **{
+                **data,
+                "settings": Settings.from_json(data["settings"]),
+                "sites": tuple(Site.from_json(s) for s in data["sites"]),
+                "neurons": tuple(Neuron.from_json(n) for n in data["neurons"]),
+                "measures": {k: Measured.from_json(k, m) for k, m in data["measures"].items()},
+                "skips": tuple(Skip.from_json(s) for s in data["skips"]),
+                "verdicts": tuple(Verdict.from_json(v) for v in data["verdicts"]),
+                "notes": tuple(data["notes"]),
+            }
+        )

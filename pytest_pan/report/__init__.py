@@ -1,0 +1,1 @@
+"""Audits in, text out; nothing here computes a figure or imports torch."""

@@ -1,0 +1,69 @@
+"""The terminal section: plain lines, the same figures as on every other surface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pytest_pan import measures
+from pytest_pan.records import Audit, Verdict
+
+_LAYERS = 5
+
+
+def lines(audits: Sequence[Audit]) -> Iterator[str]:
+    """All audits, one after another."""
+    for audit in audits:
+        yield from _audit(audit)
+
+
+def _audit(audit: Audit) -> Iterator[str]:
+    name, images = audit.model["name"], audit.images
+    if audit.partial:
+        yield f"{name}: PARTIAL, {audit.partial}"
+    share = measures.find("pan_fraction").text(audit.measures["pan_fraction"].value)
+    yield (
+        f"{name}: {audit.pan_count} PANs among {audit.neuron_count:,} neurons ({share}) in "
+        f"{len(audit.sites)} layers, {images['count']} images, theta {audit.settings.theta}"
+    )
+    types = [f"{kind} {count}" for kind, count in audit.type_counts.items() if count]
+    if types:
+        yield "  types: " + ", ".join(types)
+        yield "  layers with most PANs:"
+        yield from _layers(audit)
+    if audit.skips:
+        yield f"  not examined: {len(audit.skips)} ({_reasons(audit)})"
+    for note in audit.notes:
+        yield f"  note: {note}"
+    for verdict in audit.verdicts:
+        yield "  " + verdict_line(verdict)
+
+
+def _layers(audit: Audit) -> Iterator[str]:
+    counts = audit.measures["pan_count"].sites
+    worst = sorted((s for s in audit.sites if counts[s.name]), key=lambda s: -counts[s.name])
+    width = max(len(site.name) for site in worst[:_LAYERS])
+    for site in worst[:_LAYERS]:
+        count = counts[site.name]
+        height, across = site.map
+        weak = ", low reliability" if site.reliability == "low" else ""
+        yield (
+            f"    {site.name:<{width}} {count:4.0f} of {site.channels:4} "
+            f"({100 * count / site.channels:4.1f} %) on {height}x{across}{weak}"
+        )
+
+
+def _reasons(audit: Audit) -> str:
+    counts: dict[str, int] = {}
+    for skip in audit.skips:
+        counts[skip.why] = counts.get(skip.why, 0) + 1
+    return ", ".join(f"{count} {why}" for why, count in counts.items())
+
+
+def verdict_line(verdict: Verdict) -> str:
+    """``PASS pan_fraction 2.12 % (max 3.00 %)  marker of ...``"""
+    limit = verdict.limit
+    text = measures.find(limit.measure).text
+    return (
+        f"{verdict.outcome.upper()} {limit.measure} {text(verdict.value)} "
+        f"({limit.direction} {text(limit.bound)})  {limit.origin}"
+    )

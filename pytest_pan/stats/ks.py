@@ -1,0 +1,105 @@
+"""Exact Kolmogorov-Smirnov statistics of borders against centres, for many channels at once.
+
+All of them follow from one ranking. Sort a border, ``b_0 <= ... <= b_(n-1)``, and let ``below_j``
+and ``upto_j`` be the number of centre values ``< b_j`` and ``<= b_j``. The border's empirical
+distribution function jumps only at its own values, so its largest excess over the centre's lies
+at a jump, ``(j+1)/n - upto_j/m``, and its largest shortfall just before one, ``below_j/m - j/n``.
+Ties need no special case: among equal values the last one gives the excess and the first one the
+shortfall, and the maximum finds them.
+
+The centre truncated to its k highest (lowest) values is a suffix (prefix) of the same ranks:
+``max(0, below - (m-k))`` of them lie below a point, ``min(k, upto)`` at or below it. So no second
+sort is needed, and every gap stays an integer until one division at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_WORTH_A_THREAD = 1 << 16
+
+
+class KS(NamedTuple):
+    """Statistics by side and channel, each (sides, C), float64, on the input's device."""
+
+    two_sided: Tensor
+    plus: Tensor
+    """Border against the highest centre values, alternative *less*: 1 is wholly above."""
+    minus: Tensor
+    """Border against the lowest centre values, alternative *greater*: 1 is wholly below."""
+
+
+class TooFewCentreValuesError(ValueError):
+    """The centre has fewer values than a border, so truncating it to as many means nothing."""
+
+
+def border_statistics(borders: Sequence[Tensor], centre: Tensor) -> KS:
+    """KS, KS+ and KS- of each border: borders (C, n_b) and centre (C, m) -> (len(borders), C).
+
+    Definition: PAN section 3.1-3.2; ``k`` is each border's own ``n_b``. Values must be finite
+    (see :func:`finite_rows`). Raises :class:`TooFewCentreValuesError` where ``m < n_b``.
+    """
+    widest = max(border.shape[1] for border in borders)
+    if centre.shape[1] < widest:
+        raise TooFewCentreValuesError(f"{centre.shape[1]} centre values for {widest} border values")
+    ranked = sort_rows(centre)
+    return sorted_statistics([sort_rows(border) for border in borders], ranked)
+
+
+def sorted_statistics(borders: Sequence[Tensor], centre: Tensor) -> KS:
+    """:func:`border_statistics` of rows that are sorted already."""
+    rows = [_one_border(border, centre) for border in borders]
+    two_sided, plus, minus = (torch.stack(column) for column in zip(*rows, strict=True))
+    return KS(two_sided, plus, minus)
+
+
+def _one_border(border: Tensor, centre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    n, m = border.shape[1], centre.shape[1]
+    below = torch.searchsorted(centre, border)
+    upto = torch.searchsorted(centre, border, right=True)
+    before = torch.arange(n, device=border.device)
+    excess = ((before + 1) * m - upto * n).amax(1)
+    shortfall = (below * n - before * m).amax(1)
+    two_sided = torch.maximum(excess, shortfall).double() / (n * m)
+    above_top = ((below - (m - n)).clamp(min=0) - before).amax(1).clamp(min=0)
+    under_bottom = ((before + 1) - upto.clamp(max=n)).amax(1).clamp(min=0)
+    return two_sided, above_top.double() / n, under_bottom.double() / n
+
+
+def sort_rows(rows: Tensor, *, in_place: bool = False) -> Tensor:
+    """Each row ascending, NaN last: (C, n) -> (C, n), half precisions widened to float32.
+
+    ``in_place`` lets contiguous CPU rows be sorted where they lie. On the CPU numpy sorts, a block
+    of rows a thread: its vectorised sort is several times as fast as torch's, and it lets go of
+    the interpreter lock.
+    """
+    if rows.dtype not in (torch.float32, torch.float64):
+        rows, in_place = rows.float(), True
+    if rows.device.type != "cpu":
+        return torch.sort(rows, dim=1).values
+    if not (in_place and rows.is_contiguous()):
+        rows = rows.clone(memory_format=torch.contiguous_format)
+    values = rows.numpy()
+    workers = min(torch.get_num_threads(), len(values))
+    if workers > 1 and values.size > _WORTH_A_THREAD:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(_sort_block, np.array_split(values, workers)))
+    else:
+        _sort_block(values)
+    return rows
+
+
+def _sort_block(values: NDArray[Any]) -> None:
+    values.sort(axis=1)
+
+
+def finite_rows(ranked: Tensor) -> Tensor:
+    """Whether a sorted row holds finite values only: (C, n) -> (C,), from its two ends."""
+    return torch.isfinite(ranked[:, 0]) & torch.isfinite(ranked[:, -1])
