@@ -12,7 +12,7 @@ from pytest_pan.errors import AuditError, ConfigError, InputError, PanError, Pan
 from pytest_pan.records import Audit, Neuron, Side, Site
 
 if TYPE_CHECKING:
-    from pytest_pan.audit import audit as audit
+    from pytest_pan.pipeline import audit as audit
 
 __all__ = [
     "Audit",
@@ -30,10 +30,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "audit":
-        # Asking for the function imports the module of the same name, which the import system
-        # then binds here: the function has to take that place for good.
-        from pytest_pan.audit import audit
+        from pytest_pan.pipeline import audit
 
-        globals()["audit"] = audit
         return audit
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

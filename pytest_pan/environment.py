@@ -58,7 +58,7 @@ def facts(device: torch.device) -> dict[str, Any]:
         "pytest-pan": package_version(),
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "torchvision": _version("torchvision"),
         "numpy": _version("numpy"),
         "device": describe_device(device),

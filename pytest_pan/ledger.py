@@ -1,7 +1,8 @@
 """The run's book: audits made once, and their way from the process that ran them to the report.
 
-Audits and verdicts leave a process as plain JSON (on a test report, so that they survive a crashed
-worker) and arrive in the one that reports, which may be the same. Nothing here knows pytest.
+Audits and verdicts leave a process as JSON text (on a test report, so that they survive a crashed
+worker) and arrive in the one that reports, which may be the same. Text, because a number type of
+numpy's or a string type of torch's would bring xdist's channel down. Nothing here knows pytest.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Ledger:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._made: list[_Made] = []
-        self._to_send: list[dict[str, Any]] = []
+        self._to_send: list[str] = []
         self._arrived: dict[str, Audit] = {}
 
     def audit(self, model: object, images: object, given: dict[str, Any], tick: Tick) -> Audit:
@@ -50,13 +51,12 @@ class Ledger:
         if made is None:
             made = self._make(asked, tick)
             self._made.append(made)
-        if made.error is not None:
-            raise made.error
-        assert made.audit is not None
+        if made.audit is None or made.error is not None:
+            raise made.error or PanError("the audit left no result")
         return made.audit
 
     def _make(self, asked: dict[str, Any], tick: Tick) -> _Made:
-        from pytest_pan.audit import run
+        from pytest_pan.pipeline import run
 
         extra = {k: asked[k] for k in _NOT_SETTINGS if k in asked}
         chosen = {k: v for k, v in asked.items() if k not in (*extra, "model", "images")}
@@ -72,23 +72,25 @@ class Ledger:
             error = caught
             audit = caught.audit if isinstance(caught, AuditError) else None
         if audit is not None:
-            self._to_send.append({"key": key(audit), "audit": audit.to_json()})
+            self._to_send.append(json.dumps({"key": key(audit), "audit": audit.to_json()}))
         return _Made(asked, audit, error)
 
     def judge(self, audit: Audit, limits: Iterable[Limit]) -> tuple[Verdict, ...]:
         """Verdicts on the limits, kept for the report."""
         verdicts = judge(audit, limits)
-        self._to_send += [{"key": key(audit), "verdict": v.to_json()} for v in verdicts]
+        self._to_send += [
+            json.dumps({"key": key(audit), "verdict": verdict.to_json()}) for verdict in verdicts
+        ]
         return verdicts
 
-    def send(self) -> list[dict[str, Any]]:
-        """What has been made since the last call, as plain JSON types."""
+    def send(self) -> list[str]:
+        """What has been made since the last call, as JSON texts."""
         sent, self._to_send = self._to_send, []
         return sent
 
-    def receive(self, parcels: Iterable[dict[str, Any]]) -> None:
+    def receive(self, parcels: Iterable[str]) -> None:
         """Takes what :meth:`send` gave, here or in another process; the same twice is one."""
-        for parcel in parcels:
+        for parcel in map(json.loads, parcels):
             if "audit" in parcel:
                 self._arrived.setdefault(parcel["key"], Audit.from_json(parcel["audit"]))
             else:

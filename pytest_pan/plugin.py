@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 OFF = "the padding audit is off: run pytest --pan-audit, or set pan_audit = true in the ini file"
 _FIXTURES = {"pan", "pan_audit"}
 _LEDGER = pytest.StashKey[Ledger]()
+_USAGE = "pan_usage_error"
 
 Factory = Callable[..., Audit]
 
@@ -65,6 +66,19 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    try:
+        _prepare(config, items)
+    except pytest.UsageError as error:
+        if not hasattr(config, "workeroutput"):
+            raise
+        # A worker that raises here takes xdist's controller down with an internal error: it
+        # runs nothing instead, and the controller ends the run with the message.
+        config.workeroutput[_USAGE] = str(error)
+        items.clear()
+
+
+def _prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Checks every marker, and lets marked tests be skipped or have their audit."""
     for item in items:
         fixtures: list[str] = getattr(item, "fixturenames", [])
         marked = item.get_closest_marker("pan") is not None
@@ -125,12 +139,15 @@ def pan(pytestconfig: pytest.Config) -> Factory:
         pytest.skip(OFF)
 
     def factory(model: object, images: object, **given: Any) -> Audit:
+        audit, failure = None, ""
         try:
             with _progress(pytestconfig) as tick:
                 audit = ledger.audit(model, images, given, tick)
         except PanError as error:
-            pytest.fail(str(error), pytrace=False)
-        from pytest_pan.audit import warn
+            failure = str(error)
+        if audit is None:  # outside the except block, so that the message stands once and alone
+            _fail(failure)
+        from pytest_pan.pipeline import warn
 
         warn(audit)
         return audit
@@ -171,7 +188,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     limits = options.limits(item) if ledger is not None else ()
     if ledger is None or not limits:
         return (yield)
-    audit: Audit = getattr(item, "funcargs")["pan_audit"]
+    audit: Audit = item.funcargs["pan_audit"]  # type: ignore[attr-defined]
     verdicts = ledger.judge(audit, limits)
     item.user_properties += [(verdict.limit.measure, verdict.value) for verdict in verdicts]
     yield
@@ -188,7 +205,7 @@ def _fail(message: str) -> NoReturn:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
+    item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     ledger = item.config.stash.get(_LEDGER, None)
@@ -204,6 +221,11 @@ class _Controller:
         self._ledger = ledger
         self._written: list[str] = []
         self._partial = ""
+        self._usage = ""
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self._usage = getattr(node, "workeroutput", {}).get(_USAGE, self._usage)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._ledger.receive(getattr(report, "pan", ()))
@@ -211,6 +233,9 @@ class _Controller:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         self._ledger.receive(self._ledger.send())
+        if self._usage:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+            return
         self._partial = _why_partial(session, exitstatus)
         for kind, path in options.reports(session.config):
             text = self._render(kind, session.config)
@@ -237,6 +262,9 @@ class _Controller:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         from pytest_pan.report import terminal
 
+        if self._usage:
+            terminalreporter.write_line(f"ERROR: {self._usage}", red=True)
+            return
         terminalreporter.section("padding audit", sep="=")
         if self._partial:
             terminalreporter.write_line(f"PARTIAL: {self._partial}", yellow=True)

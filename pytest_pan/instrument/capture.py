@@ -36,25 +36,27 @@ class Samples:
         """The row or column at a distance from a side, pooled over images: (C, N * length)."""
         dim, end = (2, side == "B") if side in "TB" else (3, side == "R")
         index = -1 - distance if end else distance
-        lines = torch.cat([_of(batch, channels).select(dim, index) for batch in self.maps])
+        lines = torch.cat([_of(batch.select(dim, index), channels) for batch in self.maps])
         return lines.transpose(0, 1).reshape(lines.shape[1], -1)
 
     def borders(self) -> list[Tensor]:
         """Top, bottom, left and right, corners shared: four (C, N * length)."""
         return [self.line(side, 0) for side in "TBLR"]
 
-    def centre(self) -> Tensor:
+    def centre(self, channels: Tensor | None = None) -> Tensor:
         """All but the outermost ring, pooled over images: (C, N (H-2) (W-2)), contiguous."""
         first = self.maps[0]
-        _, channels, height, width = first.shape
-        pooled = first.new_empty((channels, self.images, height - 2, width - 2))
+        _, count, height, width = first.shape
+        count = count if channels is None else len(channels)
+        pooled = first.new_empty((count, self.images, height - 2, width - 2))
         at = 0
         for batch in self.maps:
-            inner = batch[:, :, 1:-1, 1:-1]
+            inner = _of(batch[:, :, 1:-1, 1:-1], channels)
             pooled[:, at : at + len(batch)].copy_(inner.transpose(0, 1))
             at += len(batch)
-        return pooled.view(channels, -1)
+        return pooled.view(count, -1)
 
 
 def _of(batch: Tensor, channels: Tensor | None) -> Tensor:
+    """The batch with these channels only: (N, C, ...) -> (N, P, ...)."""
     return batch if channels is None else batch[:, channels]

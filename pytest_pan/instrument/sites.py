@@ -96,8 +96,8 @@ def is_uneven(site: Site) -> bool:
     return top != bottom or left != right
 
 
-def why_not(kernel: Sequence[int], pad: Pad, size: Sequence[int], map: Sequence[int]) -> str:
-    """Why a convolution is not examined; empty if it is. ``size`` in, ``map`` out, both (H, W)."""
+def why_not(kernel: Sequence[int], pad: Pad, map: Sequence[int]) -> str:
+    """Why a convolution is not examined; empty if it is. ``map``: (H, W) of its output."""
     if tuple(kernel) == (1, 1):
         return "1x1 kernel"
     if not pad.visible:

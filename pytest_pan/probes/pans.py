@@ -13,13 +13,11 @@ from pytest_pan.errors import InputError
 from pytest_pan.instrument.capture import Samples
 from pytest_pan.instrument.sites import is_uneven, why_not
 from pytest_pan.instrument.tap import ConvCall, Tap, tapped, unseen_convolutions
-from pytest_pan.records import SIDES, Histogram, Measured, Neuron, Settings, Side, Site, Skip
+from pytest_pan.probes.portraits import portrayed
+from pytest_pan.records import SIDES, Measured, Neuron, Settings, Side, Site, Skip
 from pytest_pan.stats import ks as statistics
 from pytest_pan.stats import labels
 from pytest_pan.stats.ks import KS
-
-PROFILE_DEPTH = 4
-BINS = 48
 
 
 @dataclass
@@ -34,6 +32,16 @@ class Gathered:
 
     def examined(self) -> list[Samples]:
         return [samples for name, samples in self.samples.items() if name not in self.skips]
+
+
+@dataclass
+class Detected:
+    """Sites that could be examined, their PANs, and their number of edge detectors."""
+
+    sites: list[Site] = field(default_factory=list)
+    neurons: list[Neuron] = field(default_factory=list)
+    edges: dict[str, float] = field(default_factory=dict)
+    skips: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +70,7 @@ def gather(
     """
 
     def see(call: ConvCall) -> None:
-        reason = why_not(call.kernel, call.pad, call.size, call.map)
+        reason = why_not(call.kernel, call.pad, call.map)
         if reason:
             gathered.skips[call.name] = reason
             return
@@ -100,30 +108,35 @@ def _check_memory(gathered: Gathered, expected: int | None, limit: int) -> None:
 
 
 def findings(model: nn.Module, gathered: Gathered, settings: Settings) -> Findings:
-    """Statistics, labels and measures of what was gathered."""
-    skips = dict(gathered.skips)
-    sites: list[Site] = []
-    neurons: list[Neuron] = []
-    edges: dict[str, float] = {}
+    """Statistics, labels, portraits and measures of what was gathered."""
+    detected = detect(gathered, settings)
+    skips = gathered.skips | detected.skips
+    skips |= dict(unseen_convolutions(model, {*gathered.samples, *gathered.skips}))
+    return Findings(
+        sites=tuple(detected.sites),
+        neurons=tuple(portrayed(detected.neurons, gathered.samples)),
+        measures=_measures(detected),
+        skips=tuple(Skip(what=name, why=why) for name, why in skips.items()),
+    )
+
+
+def detect(gathered: Gathered, settings: Settings) -> Detected:
+    """Every neuron's statistics and labels, site by site."""
+    detected = Detected()
     for samples in gathered.examined():
         site = samples.site
         ranked = [statistics.sort_rows(border) for border in samples.borders()]
         centre = statistics.sort_rows(samples.centre(), in_place=True)
         broken = _not_finite([*ranked, centre])
         if broken:
-            skips[site.name] = broken
+            detected.skips[site.name] = broken
             continue
         ks = statistics.sorted_statistics(ranked, centre)
-        sites.append(site)
-        edges[site.name] = int(labels.edge_detectors(ks, settings.theta).any(0).sum())
-        neurons += _neurons(samples, ranked, centre, ks, settings.theta)
-    skips |= {n: w for n, w in unseen_convolutions(model, {*gathered.samples, *gathered.skips})}
-    return Findings(
-        sites=tuple(sites),
-        neurons=tuple(neurons),
-        measures=_measures(sites, neurons, edges),
-        skips=tuple(Skip(what=name, why=why) for name, why in skips.items()),
-    )
+        edges = labels.edge_detectors(ks, settings.theta).any(0)
+        detected.sites.append(site)
+        detected.edges[site.name] = int(edges.sum())
+        detected.neurons += _neurons(site, ks, settings.theta)
+    return detected
 
 
 def _not_finite(ranked: list[Tensor]) -> str:
@@ -134,30 +147,21 @@ def _not_finite(ranked: list[Tensor]) -> str:
     return f"activations not finite in {int(bad.sum())} of {len(bad)} channels, first in {first}"
 
 
-def _neurons(
-    samples: Samples, borders: list[Tensor], centre: Tensor, ks: KS, theta: float
-) -> list[Neuron]:
-    """The PANs of one site, with distance profile and histograms."""
+def _neurons(site: Site, ks: KS, theta: float) -> list[Neuron]:
+    """The PANs of one site."""
     bits = labels.side_bits(labels.pans(ks, theta))
     edge_bits = labels.side_bits(labels.edge_detectors(ks, theta)).tolist()
-    channels = bits.nonzero().flatten()
-    if not len(channels):
-        return []
-    profiles = _profiles(samples, centre, channels)
-    histograms = _histograms([border[channels] for border in borders], centre[channels])
     return [
         Neuron(
-            site=samples.site.name,
+            site=site.name,
             channel=channel,
             type=Side(int(bits[channel])),
             edges=Side(edge_bits[channel]),
             ks=_by_side(ks.two_sided[:, channel]),
             ks_plus=_by_side(ks.plus[:, channel]),
             ks_minus=_by_side(ks.minus[:, channel]),
-            profile=profiles[at],
-            histogram=histograms[at],
         )
-        for at, channel in enumerate(channels.tolist())
+        for channel in bits.nonzero().flatten().tolist()
     ]
 
 
@@ -165,75 +169,19 @@ def _by_side(values: Tensor) -> dict[str, float]:
     return dict(zip(SIDES, values.tolist(), strict=True))
 
 
-def _profiles(
-    samples: Samples, centre: Tensor, channels: Tensor
-) -> list[dict[str, tuple[tuple[float, float, float], ...]]]:
-    """For each channel, side and distance, the statistics of that line against the centre.
-
-    Ours: the centre is the same at every distance, so distance 0 is the detection itself, and
-    the lines behind it are compared with a centre that they are part of.
-    """
-    depth = min(PROFILE_DEPTH, min(samples.site.map) // 2)
-    rows = centre[channels]
-    found: list[dict[str, list[tuple[float, float, float]]]] = [
-        {side: [] for side in SIDES} for _ in channels
-    ]
-    for distance in range(depth):
-        lines = [statistics.sort_rows(samples.line(s, distance, channels)) for s in SIDES]
-        at = torch.stack(statistics.sorted_statistics(lines, rows)).permute(2, 1, 0).tolist()
-        for profile, by_side in zip(found, at, strict=True):
-            for side, (two_sided, plus, minus) in zip(SIDES, by_side, strict=True):
-                profile[side].append((two_sided, plus, minus))
-    return [{side: tuple(points) for side, points in profile.items()} for profile in found]
-
-
-def _histograms(borders: list[Tensor], centre: Tensor) -> list[Histogram]:
-    """Counts in equal bins, read off the sorted rows: borders (P, n), centre (P, m)."""
-    k = max(border.shape[1] for border in borders)
-    regions = dict(zip(SIDES, borders, strict=True)) | {
-        "centre": centre,
-        "centre_high": centre[:, -k:],
-        "centre_low": centre[:, :k],
-    }
-    low = torch.stack([rows[:, 0] for rows in regions.values()]).amin(0)
-    high = torch.stack([rows[:, -1] for rows in regions.values()]).amax(0)
-    steps = torch.linspace(0, 1, BINS + 1, device=centre.device, dtype=centre.dtype)
-    inner = (low[:, None] + (high - low)[:, None] * steps)[:, 1:-1].contiguous()
-    counts: dict[str, list[list[int]]] = {}
-    for region, rows in regions.items():
-        below = torch.searchsorted(rows.contiguous(), inner)
-        ends = below.new_tensor([[0], [rows.shape[1]]]).expand(2, len(rows))
-        edges = torch.cat([ends[0][:, None], below, ends[1][:, None]], 1)
-        counts[region] = edges.diff(dim=1).tolist()
-    return [
-        Histogram(
-            low=float(low[at]),
-            high=float(high[at]),
-            counts={region: tuple(rows[at]) for region, rows in counts.items()},
-        )
-        for at in range(len(centre))
-    ]
-
-
-def _measures(
-    sites: list[Site], neurons: list[Neuron], edges: dict[str, float]
-) -> dict[str, Measured]:
+def _measures(detected: Detected) -> dict[str, Measured]:
+    sites, edges = detected.sites, detected.edges
     counts = dict.fromkeys((site.name for site in sites), 0.0)
-    for neuron in neurons:
+    for neuron in detected.neurons:
         counts[neuron.site] += 1
     shares = {site.name: counts[site.name] / site.channels for site in sites}
     uneven = {site.name: float(is_uneven(site)) for site in sites}
-    examined = sum(site.channels for site in sites)
-    pans = len(neurons)
-    values = [
-        Measured(
-            measure="pan_fraction", value=pans / examined if examined else math.nan, sites=shares
-        ),
-        Measured(measure="pan_count", value=pans, sites=counts),
-        Measured(
-            measure="layer_pan_fraction", value=max(shares.values(), default=math.nan), sites=shares
-        ),
-        Measured(measure="edge_detector_count", value=sum(edges.values()), sites=edges),
-        Measured(measure="uneven_layers", value=sum(uneven.values()), sites=uneven),
+    pans, examined = len(detected.neurons), sum(site.channels for site in sites)
+    values: list[tuple[str, float, dict[str, float]]] = [
+        ("pan_fraction", pans / examined if examined else math.nan, shares),
+        ("pan_count", pans, counts),
+        ("layer_pan_fraction", max(shares.values(), default=math.nan), shares),
+        ("edge_detector_count", sum(edges.values()), edges),
+        ("uneven_layers", sum(uneven.values()), uneven),
     ]
-    return {measured.measure: measured for measured in values}
+    return {name: Measured(measure=name, value=value, sites=by) for name, value, by in values}

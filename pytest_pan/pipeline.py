@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,7 +16,7 @@ from pytest_pan import environment, measures
 from pytest_pan.errors import AuditError, ConfigError, InputError, PanError, PanWarning
 from pytest_pan.inputs import Images, Transform, load_model, model_facts
 from pytest_pan.instrument.gate import borrowed, on_device
-from pytest_pan.probes import pans
+from pytest_pan.probes import pans, portraits
 from pytest_pan.records import Audit, Settings, Skip
 
 FEW_IMAGES = 50
@@ -153,6 +155,11 @@ def _notes(found: pans.Findings, images: int) -> tuple[str, ...]:
     notes = []
     if images < FEW_IMAGES:
         notes.append(_few(images))
+    if len(found.neurons) > portraits.PORTRAITS:
+        notes.append(
+            f"distance profiles and histograms are those of the {portraits.PORTRAITS} strongest "
+            f"of {len(found.neurons)} PANs"
+        )
     small = [site for site in found.sites if site.reliability == "low"]
     if small:
         share = sum(site.channels for site in small) / sum(s.channels for s in found.sites)
@@ -176,7 +183,7 @@ def _stopped(error: Exception, partial: Audit) -> AuditError:
     if isinstance(error, PanError):
         what, hint = str(error), ""
     else:
-        what = f"the model raised {type(error).__name__}: {error}"
+        what = f"the model raised {type(error).__name__}{_place(error)}: {error}"
         hint = "Does one batch of these images run through it?"
     done = partial.images["count"]
     stopped = AuditError(
@@ -187,6 +194,16 @@ def _stopped(error: Exception, partial: Audit) -> AuditError:
     )
     stopped.audit = replace(partial, partial=what)
     return stopped
+
+
+def _place(error: Exception) -> str:
+    """Where the user's code raised it: the innermost frame that is neither torch's nor ours."""
+    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename[0] != "<"]
+    theirs = [frame for frame in frames if not frame.filename.startswith(ours)]
+    if not theirs:
+        return ""
+    return f" at {theirs[-1].filename}:{theirs[-1].lineno}"
 
 
 def _nothing(skips: tuple[Skip, ...]) -> InputError:

@@ -1,0 +1,167 @@
+"""Every option of the command line and the ini file, right and wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+TEST = """
+import pytest
+
+@pytest.mark.pan(max_pan_fraction=1.0)
+def test_padding(): ...
+"""
+
+
+@pytest.fixture
+def ready(repo: pytest.Pytester) -> pytest.Pytester:
+    repo.makepyfile(TEST)
+    return repo
+
+
+def settings(folder: Path) -> dict[str, object]:
+    (audit,) = json.loads((folder / "pan-report.json").read_text())["audits"]
+    settings: dict[str, object] = audit["settings"]
+    return settings
+
+
+def test_settings_reach_the_audit_and_the_command_line_wins_over_the_ini_file(
+    ready: pytest.Pytester,
+) -> None:
+    ready.makeini("[pytest]\npan_theta = 0.25\npan_batch_size = 7\npan_memory = 1000000\n")
+    ready.runpytest(
+        "--pan-audit", "--pan-report=json", "--pan-theta=0.75", "--pan-seed=5", "--pan-device=cpu"
+    ).assert_outcomes(passed=1)
+    found = settings(ready.path)
+    assert (found["theta"], found["batch_size"], found["seed"]) == (0.75, 7, 5)
+    assert (found["device"], found["memory"]) == ("cpu", 1000000)
+
+
+def test_the_header_says_device_and_settings_only_when_active(ready: pytest.Pytester) -> None:
+    on = ready.runpytest("--pan-audit", "--pan-device=cpu")
+    on.stdout.fnmatch_lines(["pan: audit on cpu (*thread*), theta 0.5, batch size 32, seed 0"])
+    ready.runpytest().stdout.no_fnmatch_line("pan:*")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--pan-theta=0", "*--pan-theta: setting, got '0'; allowed: a number above 0, up to 1*"),
+        ("--pan-theta=nan", "*--pan-theta*nan*"),
+        ("--pan-batch-size=none", "*--pan-batch-size: setting, got 'none'; allowed: a whole*"),
+        ("--pan-seed=-1", "*--pan-seed*allowed: a whole number from 0*"),
+        ("--pan-device=tpu", "*--pan-device: device, got 'tpu'; allowed: auto, cpu*"),
+        ("--pan-device=cuda:99", "*--pan-device: device, got 'cuda:99'; allowed: auto, cpu*"),
+        ("--pan-report=pdf", "*--pan-report=pdf: report type, got 'pdf'; allowed: html, json*"),
+        ("--pan-report=html:.", "*--pan-report=html:.: * is a directory, name a file*"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_exit_code_4(
+    ready: pytest.Pytester, option: str, message: str
+) -> None:
+    result = ready.runpytest("--pan-audit", option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([message])
+
+
+def test_a_wrong_value_in_the_ini_file_names_the_file_and_the_key(ready: pytest.Pytester) -> None:
+    ready.makeini("[pytest]\npan_bad_images = ignore\n")
+    result = ready.runpytest("--pan-audit")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*pan_bad_images in tox.ini: setting, got 'ignore'; allowed: fa*"])
+
+
+def test_options_never_swallow_a_test_path(ready: pytest.Pytester) -> None:
+    ready.runpytest("--pan-audit", ready.path).assert_outcomes(passed=1)
+
+
+def test_reports_go_where_they_are_asked_for(ready: pytest.Pytester) -> None:
+    result = ready.runpytest("--pan-audit", "--pan-report=html:out/net.html", "--pan-report=json")
+    result.stdout.fnmatch_lines([f"report: {(ready.path / 'out/net.html').as_uri()}"])
+    assert (ready.path / "out/net.html").read_text().lower().startswith("<!doctype html>")
+    assert (ready.path / "pan-report.json").exists()
+
+
+def test_no_report_is_written_unless_asked_for(ready: pytest.Pytester) -> None:
+    before = set(ready.path.iterdir())
+    ready.runpytest("--pan-audit", "-p", "no:cacheprovider")
+    assert {p.name for p in set(ready.path.iterdir()) - before} <= {"__pycache__"}
+
+
+def test_a_report_that_cannot_be_written_fails_the_run(ready: pytest.Pytester) -> None:
+    (ready.path / "file").write_text("in the way")
+    result = ready.runpytest("--pan-audit", "--pan-report=json:file/report.json")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["NOT written, *report.json: *"])
+
+
+def test_the_help_lists_every_option(ready: pytest.Pytester) -> None:
+    result = ready.runpytest("--help")
+    flags = ("audit", "report=TYPE*", "device=*", "batch-size=*", "theta=*", "seed=*")
+    for flag in flags:
+        result.stdout.fnmatch_lines([f"*--pan-{flag}*"])
+
+
+def test_inactive_or_only_collecting_it_imports_nothing_heavy(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_modules():
+            assert not {"torch", "numpy", "scipy", "jinja2"} & set(sys.modules)
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:hypothesispytest")
+    result.assert_outcomes(passed=1)
+
+
+def test_collecting_under_the_option_imports_nothing_heavy(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(TEST)
+    pytester.makeconftest(
+        """
+        import sys
+
+        def pytest_unconfigure(config):
+            print("heavy:", sorted({"torch", "numpy", "scipy", "jinja2"} & set(sys.modules)))
+        """
+    )
+    result = pytester.runpytest_subprocess("--collect-only", "-q", "-s")
+    result.stdout.fnmatch_lines(["heavy: []"])
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_with_xdist_there_is_one_report_with_all_audits(
+    ready: pytest.Pytester, workers: str
+) -> None:
+    ready.makepyfile(
+        test_two="""
+        import pytest
+
+        @pytest.mark.pan(max_pan_count=1)
+        def test_strict(): ...
+
+        def test_other(pan, pan_model, pan_images):
+            pan(pan_model, pan_images, theta=0.9, name="other")
+        """
+    )
+    result = ready.runpytest_subprocess("--pan-audit", "--pan-report=json", "-n", workers)
+    result.assert_outcomes(passed=2, failed=1)
+    audits = json.loads((ready.path / "pan-report.json").read_text())["audits"]
+    assert sorted(audit["model"]["name"] for audit in audits) == ["Conv2d", "other"]
+    verdicts = [v["outcome"] for audit in audits for v in audit["verdicts"]]
+    assert sorted(verdicts) == ["fail", "pass"]
+    assert str(result.stdout).count("= padding audit =") == 1
+
+
+def test_a_wrong_marker_under_xdist_is_refused_too(repo: pytest.Pytester) -> None:
+    repo.makepyfile(TEST.replace("max_pan_fraction", "max_pan_fracton"))
+    result = repo.runpytest_subprocess("--pan-audit", "-n", "2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["ERROR: *unknown limit 'max_pan_fracton'*"])
+
+
+def test_without_terminal_and_with_warnings_as_errors_it_works(ready: pytest.Pytester) -> None:
+    assert ready.runpytest_subprocess("--pan-audit", "-p", "no:terminal").ret == 0
+    assert ready.runpytest_subprocess("--pan-audit", "-W", "error").ret == 0

@@ -1,0 +1,136 @@
+"""What goes wrong half-way: a clear error, and nothing lost of what had finished."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from conftest import declare
+
+TEST = """
+import pytest
+
+@pytest.mark.pan(max_pan_fraction=1.0)
+def test_padding(): ...
+"""
+
+RAISES = """torch.nn.Sequential(
+    fifteen_types(), conv(torch.ones(1, 15, 3, 3)), torch.nn.Linear(3, 3))"""
+
+
+def run(repo: pytest.Pytester, *options: str) -> tuple[pytest.RunResult, dict[str, Any]]:
+    repo.makepyfile(TEST)
+    result = repo.runpytest("--pan-audit", "--pan-report=json", "--pan-report=html", *options)
+    report = repo.path / "pan-report.json"
+    return result, json.loads(report.read_text()) if report.exists() else {}
+
+
+def test_a_model_that_raises_half_way_leaves_a_partial_report_of_the_layers_that_ran(
+    repo: pytest.Pytester,
+) -> None:
+    declare(repo, model=RAISES)
+    result, report = run(repo)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["Sequential: the model raised RuntimeError*mat1 and mat2*"])
+    (audit,) = report["audits"]
+    assert audit["partial"].startswith("the model raised RuntimeError")
+    assert [site["name"] for site in audit["sites"]] == ["0", "1"]
+    assert len(audit["neurons"]) >= 15
+    assert "the model raised RuntimeError" in (repo.path / "pan-report.html").read_text()
+
+
+def test_images_that_do_not_fit_the_model_are_named_with_their_shape(
+    repo: pytest.Pytester,
+) -> None:
+    declare(repo, images="torch.rand(60, 3, 10, 10)")
+    result, report = run(repo)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["Conv2d: the model raised *images of shape (3, 10, 10)*"])
+    assert report["audits"][0]["partial"]
+
+
+def test_a_model_without_padded_convolutions_is_an_error_that_lists_what_it_has(
+    repo: pytest.Pytester,
+) -> None:
+    declare(repo, model="torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.Conv2d(2, 2, 3))")
+    result, _ = run(repo)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["*no padded convolution to examine, got 2 convolutions: 1 with 1x1 kernel, 1 with no pa*"]
+    )
+
+
+def test_samples_beyond_the_memory_set_aside_stop_the_audit_at_the_first_batch(
+    repo: pytest.Pytester,
+) -> None:
+    repo.makeini("[pytest]\npan_memory = 100000\n")
+    result, report = run(repo, "--pan-batch-size=10")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*samples outgrow the memory*Give about 16 images*"])
+    assert report["audits"][0]["images"]["count"] == 10
+
+
+def test_an_aborted_run_writes_what_had_finished_and_says_so(repo: pytest.Pytester) -> None:
+    repo.makepyfile(
+        test_a="def test_a(pan_audit): ...", test_b="def test_b(): raise KeyboardInterrupt"
+    )
+    result = repo.runpytest_subprocess("--pan-audit", "--pan-report=json")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    report = json.loads((repo.path / "pan-report.json").read_text())
+    assert "interrupted" in report["partial"]
+    assert len(report["audits"]) == 1
+    result.stdout.fnmatch_lines(["PARTIAL: the run was interrupted*"])
+
+
+def test_stopping_at_the_first_failure_is_marked_partial(repo: pytest.Pytester) -> None:
+    repo.makepyfile(
+        test_a="def test_a(pan_audit): assert False", test_b="def test_b(pan_audit): ..."
+    )
+    repo.runpytest("--pan-audit", "--pan-report=json", "-x")
+    report = json.loads((repo.path / "pan-report.json").read_text())
+    assert "stopping after 1 failures" in report["partial"]
+
+
+def test_the_model_is_as_it_was_also_when_it_raised(repo: pytest.Pytester) -> None:
+    declare(repo, model=RAISES + ".train()")
+    repo.makepyfile(
+        """
+        import pytest, torch
+
+        def test_a(pan, pan_model, pan_images):
+            before = {k: v.clone() for k, v in pan_model.state_dict().items()}
+            draws = torch.get_rng_state()
+            with pytest.raises(pytest.fail.Exception):
+                pan(pan_model, pan_images)
+            assert all(module.training for module in pan_model.modules())
+            assert all(torch.equal(v, before[k]) for k, v in pan_model.state_dict().items())
+            assert torch.equal(draws, torch.get_rng_state())
+            assert not torch.is_inference_mode_enabled() and torch.is_grad_enabled()
+        """
+    )
+    repo.runpytest("--pan-audit").assert_outcomes(passed=1)
+
+
+def test_an_audit_that_failed_is_not_tried_again(repo: pytest.Pytester) -> None:
+    repo.makeconftest(
+        """
+        import pytest, torch
+
+        class Broken(torch.nn.Module):
+            calls = 0
+            def forward(self, x):
+                type(self).calls += 1
+                raise ValueError(f"call {self.calls}")
+
+        @pytest.fixture(scope="session")
+        def pan_model(): return Broken()
+
+        @pytest.fixture(scope="session")
+        def pan_images(): return torch.rand(60, 1, 8, 8)
+        """
+    )
+    repo.makepyfile("def test_a(pan_audit): ...\ndef test_b(pan_audit): ...")
+    result = repo.runpytest("--pan-audit")
+    result.assert_outcomes(errors=2)
+    result.stdout.no_fnmatch_line("*call 2*")

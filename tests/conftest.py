@@ -1,0 +1,47 @@
+"""A model repo in a temporary folder, for the tests that run pytest inside pytest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+# pytester forgets what an in-process run imported, and torch cannot be imported twice
+import torch
+import torchvision
+
+import pytest_pan.pipeline
+import pytest_pan.report.html
+
+__all__ = ["pytest_pan", "torch", "torchvision"]
+
+CONFTEST = """
+import pytest, torch
+from nets import bright_images, conv, fifteen_types, missing
+
+@pytest.fixture(scope="session")
+def pan_model():
+    return {model}
+
+@pytest.fixture(scope="session")
+def pan_images():
+    return {images}
+"""
+
+
+@pytest.fixture
+def repo(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A repo whose pan_model has fifteen PANs among fifteen neurons."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    declare(pytester)
+    return pytester
+
+
+def declare(
+    pytester: pytest.Pytester,
+    model: str = "fifteen_types()",
+    images: str = "bright_images(count=60, size=10)",
+) -> None:
+    """Writes the repo's conftest.py."""
+    pytester.makeconftest(CONFTEST.format(model=model, images=images))
