@@ -1,6 +1,7 @@
 """What detection costs, beside the bare forward pass and beside the method as published.
 
-    python benchmarks/detection.py [network ...] [--batch 16] [--rounds 5] [--no-scipy]
+    python benchmarks/detection.py [network ...] [--batch 16] [--rounds 5] [--device cpu]
+                                   [--no-scipy]
 
 One process, one set of images, untrained weights (they compute as fast as trained ones). Each
 round times in turn: the bare forward pass, the forward pass with activations gathered, the
@@ -18,11 +19,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import reference
 import torch
+from agreement import agreement
 from torch import Tensor, nn
 from torchvision import models
 
+from pytest_pan import environment
 from pytest_pan.instrument.gate import borrowed
 from pytest_pan.probes import pans
 from pytest_pan.probes.portraits import portrayed
@@ -35,22 +37,27 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--no-scipy", action="store_true")
     options = parser.parse_args()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {options.batch}")
+    where = environment.describe_device(environment.resolve_device(options.device))
+    print(f"torch {torch.__version__}, {where}, batch {options.batch}")
     for name in options.networks:
         torch.manual_seed(0)
-        network = models.get_model(name)
-        images = torch.randn(options.batch, 3, options.size, options.size)
+        network = models.get_model(name).to(options.device)
+        images = torch.randn(options.batch, 3, options.size, options.size).to(options.device)
         measure(name, network, images, options.rounds, scipy=not options.no_scipy)
 
 
 def measure(name: str, network: nn.Module, images: Tensor, rounds: int, *, scipy: bool) -> None:
     times: dict[str, list[float]] = {"forward": [], "gather": [], "statistics": [], "portraits": []}
+    wait = torch.cuda.synchronize if images.is_cuda else lambda: None
 
     def timed(stage: str, work: Callable[[], Any]) -> Any:
+        wait()
         started = time.perf_counter()
         result = work()
+        wait()
         times[stage].append(time.perf_counter() - started)
         return result
 
@@ -95,27 +102,14 @@ def published(
     gathered: pans.Gathered, neurons: list[Neuron], forward: float, detection: float
 ) -> None:
     """The scipy loop on the same activations, timed and compared."""
-    found = {(neuron.site, neuron.channel): neuron for neuron in neurons}
-    started, spent, labels, largest = time.perf_counter(), 0.0, 0, 0.0
-    for name, samples in gathered.samples.items():
-        maps = torch.cat(samples.maps).numpy()
-        for channel in range(samples.site.channels):
-            sides, tables = reference.examine(maps, channel)
-            checking = time.perf_counter()
-            ours = found.get((name, channel))
-            labels += sides != (str(ours.type) if ours else "")
-            if ours:
-                largest = max(largest, difference(ours, tables))
-            spent += time.perf_counter() - checking
-    took = time.perf_counter() - started - spent
-    print(f"  scipy loop     {took / forward:.1f} of the forward pass ({took:.1f} s), ")
-    print(f"                 {took / detection:.0f} times our detection")
-    print(f"  labels that differ {labels}, largest difference of a PAN's statistic {largest:.1e}")
-
-
-def difference(ours: Neuron, theirs: dict[str, tuple[float, float, float]]) -> float:
-    mine = {side: (ours.ks[side], ours.ks_plus[side], ours.ks_minus[side]) for side in theirs}
-    return max(abs(a - b) for s in theirs for a, b in zip(mine[s], theirs[s], strict=True))
+    theirs = agreement(gathered, neurons)
+    took = theirs.seconds
+    print(
+        f"  the scipy loop takes {took / forward:.1f} of the forward pass ({took:.1f} s), ", end=""
+    )
+    print(f"{took / detection:.0f} times our detection")
+    print(f"  labels that differ: {theirs.labels}; ", end="")
+    print(f"largest difference of a PAN's statistic: {theirs.largest:.1e}")
 
 
 if __name__ == "__main__":

@@ -14,4 +14,4 @@ def pan_model() -> nn.Module:
 
 @pytest.fixture(scope="session")
 def pan_images() -> Tensor:
-    return networks.photographs(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+    return networks.photographs(*networks.IMAGENET)

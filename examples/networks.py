@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.transforms import v2 as transforms
 
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+HALVES = ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
+"""Mean and deviation that each network was trained with."""
+
 CROPS = 8
 """Random crops of each photograph: 20 photographs give 160 images."""
 

@@ -27,6 +27,8 @@ _FIXTURES = {"pan", "pan_audit"}
 _LEDGER = pytest.StashKey[Ledger]()
 _USAGE = "pan_usage_error"
 
+_SAVE, _RESTORE, _CLEAR_LINE = "\x1b7", "\x1b8", "\x1b[K"
+
 Factory = Callable[..., Audit]
 
 
@@ -57,7 +59,7 @@ def _describe(device: str) -> str:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     ledger = config.stash.get(_LEDGER, None)
-    if ledger is None:
+    if ledger is None or config.getoption("collectonly"):
         return []
     s = ledger.settings
     where = _describe(s.device)
@@ -157,29 +159,29 @@ def pan(pytestconfig: pytest.Config) -> Factory:
 
 @contextmanager
 def _progress(config: pytest.Config) -> Iterator[Tick]:
-    """Tells of images done on one line that is written over, where people watch a terminal."""
+    """Tells of images done behind the cursor, where people watch a terminal, and wipes it."""
     reporter = config.pluginmanager.getplugin("terminalreporter")
     capture = config.pluginmanager.getplugin("capturemanager")
     if reporter is None or capture is None or not reporter.isatty or "CI" in os.environ:
         yield lambda done, expected: None
         return
-    writer, shown, wide = config.get_terminal_writer(), time.monotonic(), 0
+    writer, shown, wrote = config.get_terminal_writer(), time.monotonic(), False
 
     def tick(done: int, expected: int | None) -> None:
-        nonlocal shown, wide
+        nonlocal shown, wrote
         if time.monotonic() - shown < 0.5:
             return
-        text = f" pan: {done}{f' of {expected}' if expected else ''} images "
+        text = f" pan: {done}{f' of {expected}' if expected else ''} images"
         with capture.global_and_fixture_disabled():
-            writer.write("\r" + text, flush=True)
-        shown, wide = time.monotonic(), max(wide, len(text))
+            writer.write(_SAVE + text + _RESTORE, flush=True)
+        shown, wrote = time.monotonic(), True
 
     try:
         yield tick
     finally:
-        if wide:
+        if wrote:
             with capture.global_and_fixture_disabled():
-                writer.write("\r" + " " * wide + "\r", flush=True)
+                writer.write(_SAVE + _CLEAR_LINE + _RESTORE, flush=True)
 
 
 @pytest.hookimpl(wrapper=True)

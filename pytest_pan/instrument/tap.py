@@ -34,6 +34,9 @@ from pytest_pan.instrument.sites import (
 )
 from pytest_pan.records import Quad, Site
 
+ROOT = "(model)"
+"""Name of what the model itself calls, outside any of its submodules."""
+
 _PADS = {F.pad, torch._C._nn.pad, torch.constant_pad_nd}
 _OTHER_CONVS = {
     torch.conv1d: "conv1d: only two-dimensional convolutions are examined",
@@ -124,7 +127,7 @@ class Tap(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._see, self._passed_over = see, passed_over
-        self._names = {module: name for name, module in model.named_modules()}
+        self._names = {module: name or ROOT for name, module in model.named_modules()}
         self._running: list[str] = []
         self._calls: Counter[str] = Counter()
         self._padded = WeakTensorKeyDictionary()
@@ -182,10 +185,10 @@ class Tap(TorchFunctionMode):
             self._padded[output] = this if whole is None else whole
 
     def _call_name(self) -> str:
-        name = self._running[-1] if self._running else ""
+        name = self._running[-1] if self._running else ROOT
         self._calls[name] += 1
         count = self._calls[name]
-        return (name or "(model)") + (f"#{count}" if count > 1 else "")
+        return name + (f"#{count}" if count > 1 else "")
 
     def _enter_module(self, module: nn.Module, args: Any) -> None:
         if module in self._names:
@@ -213,7 +216,8 @@ def unseen_convolutions(model: nn.Module, seen: set[str]) -> list[tuple[str, str
     """Convolution modules that no call came from, as (name, why); ``seen`` are call names."""
     modules = {name.partition("#")[0] for name in seen}
     reasons: list[tuple[str, str]] = []
-    for name, module in model.named_modules():
+    for path, module in model.named_modules():
+        name = path or ROOT
         if name in modules:
             continue
         kind = f"{type(module).__module__}.{type(module).__qualname__}"

@@ -127,7 +127,7 @@ def test_collecting_under_the_option_imports_nothing_heavy(pytester: pytest.Pyte
             print("heavy:", sorted({"torch", "numpy", "scipy", "jinja2"} & set(sys.modules)))
         """
     )
-    result = pytester.runpytest_subprocess("--collect-only", "-q", "-s")
+    result = pytester.runpytest_subprocess("--collect-only", "--pan-audit", "-s")
     result.stdout.fnmatch_lines(["heavy: []"])
 
 

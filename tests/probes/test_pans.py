@@ -142,6 +142,18 @@ def test_the_order_of_the_images_changes_nothing() -> None:
     assert tables(model, images.flip(0)) == tables(model, images)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: this path has not run")
+def test_the_gpu_finds_what_the_cpu_finds_and_the_model_stays_where_it_was() -> None:
+    model, images = integer_network()
+    there = audit(model, images, theta=0.2, device="cuda")
+    here = audit(model, images, theta=0.2, device="cpu")
+    assert there.neurons == here.neurons
+    assert there.neurons
+    assert model.weight.device.type == "cpu"
+    assert there.environment["device"].startswith("cuda:0 (")
+
+
 def test_histograms_count_every_activation_of_their_region() -> None:
     (neuron,) = audit(conv(missing("T")[None]), bright_images(count=6, size=16)).neurons
     assert neuron.histogram is not None

@@ -1,0 +1,59 @@
+"""The example's figures once more, by the method as published: a scipy loop over every neuron.
+
+    python benchmarks/example.py [mobilenet_v2] [efficientnet_lite0]
+
+Same networks, images and activations as ``pytest --pan-audit examples``; minutes, not seconds.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from agreement import agreement
+from torch import Tensor, nn
+
+from pytest_pan.instrument.gate import borrowed
+from pytest_pan.probes import pans
+from pytest_pan.records import PAN_TYPES, Settings
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+import networks
+
+
+def main() -> None:
+    wanted = sys.argv[1:] or ["mobilenet_v2", "efficientnet_lite0"]
+    for name, norm in (
+        ("mobilenet_v2", networks.IMAGENET),
+        ("efficientnet_lite0", networks.HALVES),
+    ):
+        if name in wanted:
+            compare(name, getattr(networks, name)(), networks.photographs(*norm))
+
+
+def compare(name: str, network: nn.Module, images: Tensor) -> None:
+    gathered = pans.Gathered()
+    with borrowed(network, seed=0) as ready:
+        pans.gather(
+            ready,
+            images.split(32),
+            gathered,
+            expected=len(images),
+            settings=Settings(),
+            tick=lambda done: None,
+        )
+        ours = pans.detect(gathered, Settings())
+    theirs = agreement(gathered, ours.neurons)
+    total = sum(theirs.types.values())
+    share = 100 * total / theirs.neurons
+    print(f"{name}: {total} PANs of {theirs.neurons} ({share:.2f} %) by the scipy loop")
+    print(
+        "  " + ", ".join(f"{kind} {theirs.types[kind]}" for kind in PAN_TYPES if theirs.types[kind])
+    )
+    print(f"  ours: {len(ours.neurons)}; labels that differ: {theirs.labels}")
+    print(f"  largest difference of a PAN's statistic: {theirs.largest:.1e}")
+    print(f"  the loop took {theirs.seconds:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
