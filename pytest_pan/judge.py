@@ -33,13 +33,14 @@ def _evidence(audit: Audit, limit: Limit) -> list[str]:
     measure = measures.find(limit.measure)
     if math.isnan(audit.measures[limit.measure].value):
         return ["undefined: no layer was examined"]
-    by_site = audit.measures[limit.measure].sites
+    by_site = dict(audit.measures[limit.measure].sites)
+    if limit.measure.startswith("layer") and limit.direction == "max":
+        by_site = {name: value for name, value in by_site.items() if value > limit.bound}
     worst = sorted(by_site.items(), key=lambda item: -item[1])[:_WORST_LAYERS]
     lines = [f"{name}: {measure.text(value)}" for name, value in worst if value]
     if "pan" not in limit.measure.split("_"):
         return lines
-    shown = {name for name, _ in worst} if limit.measure.startswith("layer") else set(by_site)
-    pans = sorted((n for n in audit.neurons if n.site in shown), key=lambda n: -n.strength)
+    pans = sorted((n for n in audit.neurons if n.site in by_site), key=lambda n: -n.strength)
     for neuron in pans[:_WORST_NEURONS]:
         side = max(str(neuron.type), key=lambda s: max(neuron.ks_plus[s], neuron.ks_minus[s]))
         lines.append(

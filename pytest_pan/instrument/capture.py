@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -43,12 +45,23 @@ class Samples:
         """Top, bottom, left and right, corners shared: four (C, N * length)."""
         return [self.line(side, 0) for side in "TBLR"]
 
-    def centre(self, channels: Tensor | None = None) -> Tensor:
-        """All but the outermost ring, pooled over images: (C, N (H-2) (W-2)), contiguous."""
+    @property
+    def centre_size(self) -> int:
+        """Number of values in the centre, all channels together."""
+        _, channels, height, width = self.maps[0].shape
+        return channels * self.images * (height - 2) * (width - 2)
+
+    def centre(self, channels: Tensor | None = None, *, out: Tensor | None = None) -> Tensor:
+        """All but the outermost ring, pooled over images: (C, N (H-2) (W-2)), contiguous.
+
+        ``out``, if given, is a flat tensor of at least as many values to put it in: fresh memory
+        for each site would cost more than the copy.
+        """
         first = self.maps[0]
         _, count, height, width = first.shape
         count = count if channels is None else len(channels)
-        pooled = first.new_empty((count, self.images, height - 2, width - 2))
+        shape = (count, self.images, height - 2, width - 2)
+        pooled = first.new_empty(shape) if out is None else out[: math.prod(shape)].view(shape)
         at = 0
         for batch in self.maps:
             inner = _of(batch[:, :, 1:-1, 1:-1], channels)

@@ -190,11 +190,11 @@ class Tap(TorchFunctionMode):
         count = self._calls[name]
         return name + (f"#{count}" if count > 1 else "")
 
-    def _enter_module(self, module: nn.Module, args: Any) -> None:
+    def _enter_module(self, module: nn.Module, _args: Any) -> None:
         if module in self._names:
             self._running.append(self._names[module])
 
-    def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
+    def _leave_module(self, module: nn.Module, _args: Any, _output: Any) -> None:
         if module in self._names and self._running:
             self._running.pop()
 

@@ -122,11 +122,11 @@ def findings(model: nn.Module, gathered: Gathered, settings: Settings) -> Findin
 
 def detect(gathered: Gathered, settings: Settings) -> Detected:
     """Every neuron's statistics and labels, site by site."""
-    detected = Detected()
+    detected, scratch = Detected(), _Scratch(gathered)
     for samples in gathered.examined():
         site = samples.site
         ranked = [statistics.sort_rows(border) for border in samples.borders()]
-        centre = statistics.sort_rows(samples.centre(), in_place=True)
+        centre = statistics.sort_rows(samples.centre(out=scratch.of(samples)), in_place=True)
         broken = _not_finite([*ranked, centre])
         if broken:
             detected.skips[site.name] = broken
@@ -137,6 +137,22 @@ def detect(gathered: Gathered, settings: Settings) -> Detected:
         detected.edges[site.name] = int(edges.sum())
         detected.neurons += _neurons(site, ks, settings.theta)
     return detected
+
+
+class _Scratch:
+    """Memory for the centre of one site at a time, as large as the largest needs."""
+
+    def __init__(self, gathered: Gathered) -> None:
+        self._largest = max((s.centre_size for s in gathered.examined()), default=0)
+        self._memory: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def of(self, samples: Samples) -> Tensor:
+        """A flat tensor for the centre of these samples."""
+        like = samples.maps[0]
+        kind = like.dtype, like.device
+        if kind not in self._memory:
+            self._memory[kind] = like.new_empty(self._largest)
+        return self._memory[kind]
 
 
 def _not_finite(ranked: list[Tensor]) -> str:
@@ -150,23 +166,22 @@ def _not_finite(ranked: list[Tensor]) -> str:
 def _neurons(site: Site, ks: KS, theta: float) -> list[Neuron]:
     """The PANs of one site."""
     bits = labels.side_bits(labels.pans(ks, theta))
-    edge_bits = labels.side_bits(labels.edge_detectors(ks, theta)).tolist()
+    channels = bits.nonzero().flatten()
+    edges = labels.side_bits(labels.edge_detectors(ks, theta))
+    rows = [statistic[:, channels].T.tolist() for statistic in ks]
+    columns = (channels.tolist(), bits[channels].tolist(), edges[channels].tolist(), *rows)
     return [
         Neuron(
             site=site.name,
             channel=channel,
-            type=Side(int(bits[channel])),
-            edges=Side(edge_bits[channel]),
-            ks=_by_side(ks.two_sided[:, channel]),
-            ks_plus=_by_side(ks.plus[:, channel]),
-            ks_minus=_by_side(ks.minus[:, channel]),
+            type=Side(sides),
+            edges=Side(edge_sides),
+            ks=dict(zip(SIDES, two_sided, strict=True)),
+            ks_plus=dict(zip(SIDES, plus, strict=True)),
+            ks_minus=dict(zip(SIDES, minus, strict=True)),
         )
-        for channel in bits.nonzero().flatten().tolist()
+        for channel, sides, edge_sides, two_sided, plus, minus in zip(*columns, strict=True)
     ]
-
-
-def _by_side(values: Tensor) -> dict[str, float]:
-    return dict(zip(SIDES, values.tolist(), strict=True))
 
 
 def _measures(detected: Detected) -> dict[str, Measured]:

@@ -58,7 +58,7 @@ def make_histogram(
     type: str = "T", *, sign: int = 1, seed: int = 0, bins: int = 60, values: int = 400
 ) -> Histogram:
     """Borders of the type lie in two modes above the centre (below for sign -1), others in it."""
-    rng = random.Random(seed)  # noqa: S311 - plausible, not secret
+    rng = random.Random(seed)
     low, high = -8.0, 6.0
     centre = [rng.gauss(-1, 1.2) for _ in range(values * 12)]
     regions = {"centre": centre, "centre_high": sorted(centre)[-values:]}
@@ -84,7 +84,7 @@ def make_neuron(
     site: str = "features.0.conv", channel: int = 0, type: str = "T", **changes: Any
 ) -> Neuron:
     """A PAN of that type, clear on its sides and quiet on the others."""
-    rng = random.Random(f"{site}/{channel}")  # noqa: S311 - plausible, not secret
+    rng = random.Random(f"{site}/{channel}")
     high = {s: rng.uniform(0.6, 1.0) if s in type else rng.uniform(0, 0.3) for s in SIDES}
     sign = rng.choice((-1, 1))
     fields: dict[str, Any] = {
