@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import operator
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from pytest_pan.errors import InputError
+from pytest_pan.errors import InputError, PanError
+from pytest_pan.folders import WHAT_IMAGES_CAN_BE, ImageFolder, Transform, imagenet_transform
 from pytest_pan.records import Skip
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif")
 _IMAGE_KEYS = ("image", "images", "img", "pixel_values", "input", "inputs", "x")
 _LABEL_KEYS = ("label", "labels", "target", "targets", "y")
-_WHAT_IMAGES_CAN_BE = "a tensor (N, C, H, W), a Dataset, a DataLoader, or a folder of image files"
 
-Transform = Callable[[Any], Tensor]
+__all__ = ["ImageFolder", "Images", "Transform", "imagenet_transform", "load_model", "model_facts"]
 
 
 def load_model(model: object, arguments: Mapping[str, Any] | None = None) -> nn.Module:
@@ -31,6 +30,7 @@ def load_model(model: object, arguments: Mapping[str, Any] | None = None) -> nn.
     Wrappers of torch.compile and of data parallelism are taken off. Raises :class:`InputError`
     for TorchScript, for what is no module, and for a callable that fails (a missing weights file).
     """
+    where = f"model {model!r}" if isinstance(model, str) else "model"
     if isinstance(model, str):
         model = _call(model, arguments or {})
     while isinstance(model, nn.Module):
@@ -45,14 +45,17 @@ def load_model(model: object, arguments: Mapping[str, Any] | None = None) -> nn.
     if isinstance(model, torch.jit.ScriptModule | torch.jit.ScriptFunction):
         raise InputError(
             "TorchScript hides its convolutions",
-            where="model",
+            where=where,
             got=type(model).__name__,
             allowed="the nn.Module it was made from",
             next="Audit the eager model before scripting or tracing it.",
         )
     if not isinstance(model, nn.Module):
         raise InputError(
-            "no model", where="model", got=type(model).__name__, allowed="a torch.nn.Module"
+            "no model",
+            where=where,
+            got=type(model).__name__,
+            allowed="a torch.nn.Module, or 'module:callable' that gives one",
         )
     return model
 
@@ -82,23 +85,35 @@ def _call(spec: str, arguments: Mapping[str, Any]) -> object:
 def model_facts(model: nn.Module, name: str = "") -> dict[str, Any]:
     """Name, digest and parameter count: what a reader needs to know which model it was.
 
-    The digest is the SHA-256 of class names, and of the names, types, shapes and bytes of the
-    state dict.
+    The digest is the SHA-256 of class names and geometry, and of the names, types, shapes and
+    bytes of the state dict.
     """
     digest = hashlib.sha256()
     for path, module in model.named_modules():
-        digest.update(f"{path} {type(module).__qualname__}\n".encode())
+        geometry = f"{path} {type(module).__qualname__}({module.extra_repr()})\n"
+        digest.update(geometry.encode())
     for key, value in model.state_dict().items():
         digest.update(key.encode())
         if isinstance(value, Tensor):
             digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
-            flat = value.detach().cpu().contiguous().reshape(-1)
-            digest.update(flat.view(torch.uint8).numpy().data)
+            digest.update(raw_bytes(value))
     return {
         "name": name or type(model).__name__,
         "digest": digest.hexdigest(),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
+
+
+def raw_bytes(tensor: Tensor) -> memoryview:
+    """The values as they lie in memory, in the order of the indices."""
+    plain = tensor.detach().cpu()
+    if plain.is_quantized:
+        plain = plain.int_repr()
+    if plain.layout != torch.strided:
+        plain = plain.to_dense()
+    flat = plain.resolve_conj().resolve_neg().contiguous().reshape(-1)
+    values: memoryview = flat.view(torch.uint8).numpy().data
+    return values
 
 
 class Images:
@@ -116,24 +131,27 @@ class Images:
         batch_size: int = 32,
         bad_images: Literal["fail", "skip"] = "fail",
     ) -> None:
-        self.skips: list[Skip] = []
-        self._shape: tuple[int, ...] = ()
-        self._count = 0
-        self._labelled = 0
-        self._digest = hashlib.sha256()
         self._describe = ""
         self._transform = "given" if transform else ""
         self._bad_images = bad_images
+        self._start()
         self._batches = self._open(source, transform, batch_size)
+
+    def _start(self) -> None:
+        self.skips: list[Skip] = []
+        self._count = self._labelled = 0
+        self._shape: tuple[int, ...] = ()
+        self._digest = hashlib.sha256()
+        self._digested = ""
 
     @property
     def expected(self) -> int | None:
         """How many images there are to come, where the source knows."""
         try:
             if isinstance(self._batches, DataLoader):
-                return len(self._batches.dataset)  # type: ignore[arg-type]
+                return _promised(self._batches)
             return sum(len(batch) for batch in self._batches)
-        except TypeError:
+        except (TypeError, NotImplementedError):
             return None
 
     def facts(self) -> dict[str, Any]:
@@ -149,28 +167,67 @@ class Images:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Each batch as (images (N, C, H, W) float on the CPU, labels (N,) or None)."""
-        for item in self._batches:
+        self._start()
+        for item in self._read():
             images, labels = _split(item)
             if images.numel() == 0:
                 continue
             self._check(images)
-            self._count += len(images)
-            self._labelled += 0 if labels is None else len(labels)
-            self._digest.update(images.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-            yield images, labels
+            known = _labels(labels, len(images))
+            self._take(images, known)
+            yield images, known
         if self._count == 0:
-            raise InputError("no images", where=self._describe, allowed=_WHAT_IMAGES_CAN_BE)
+            broken = len(self.skips)
+            raise InputError(
+                "no images",
+                where=self._describe,
+                got=f"{broken} broken image file{'s' * (broken != 1)}" if broken else "",
+                allowed=WHAT_IMAGES_CAN_BE,
+            )
+
+    def _read(self) -> Iterator[Any]:
+        """The source's items; what it raises is said to come from it, not from the model."""
+        try:
+            yield from self._batches
+        except PanError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"reading them raised {type(error).__name__}: {error}",
+                where=f"images of {self._describe}",
+                got=f"{self._count} images before that",
+                next="Can you iterate over them by hand?",
+            ) from error
+
+    def _take(self, images: Tensor, labels: Tensor | None) -> None:
+        kind = f"{images.dtype} {tuple(images.shape[1:])}"
+        if kind != self._digested:
+            self._digest.update(kind.encode())
+            self._digested = kind
+        self._digest.update(raw_bytes(images))
+        self._shape = tuple(images.shape[1:])
+        self._count += len(images)
+        self._labelled += 0 if labels is None else len(labels)
 
     def _open(self, source: object, transform: Transform | None, batch_size: int) -> Any:
         if isinstance(source, str | os.PathLike):
             source, transform = self._folder(Path(source), transform), None
+        if isinstance(source, Tensor | DataLoader) and transform is not None:
+            raise InputError(
+                "a transform for images that are batches already",
+                where="images",
+                got=type(source).__name__,
+                allowed="a transform for a folder or a Dataset",
+                next="Transform them before, and leave it out here.",
+            )
         if isinstance(source, Tensor):
             self._describe = "tensor"
-            return [source[at : at + batch_size] for at in range(0, len(source), batch_size)]
+            return source.split(batch_size) if source.dim() == 4 else [source]
         if isinstance(source, DataLoader):
             self._describe = f"DataLoader of {type(source.dataset).__name__}"
             return source
-        if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
+        indexed = hasattr(source, "__getitem__") and hasattr(source, "__len__")
+        if indexed and not isinstance(source, Mapping | nn.Module):
             self._describe = self._describe or type(source).__name__
             dataset = source if transform is None else _Transformed(source, transform)
             return DataLoader(
@@ -181,7 +238,7 @@ class Images:
         raise InputError(
             "images",
             got=type(source).__name__,
-            allowed=_WHAT_IMAGES_CAN_BE,
+            allowed=WHAT_IMAGES_CAN_BE,
             next="Images are never invented: the figures depend on them.",
         )
 
@@ -211,9 +268,7 @@ class Images:
                 got=", ".join(map(str, shapes[:3])),
                 next="Resize and crop them to one shape in the transform.",
             )
-        labels = [label for _, label in pairs]
-        known = None if any(label is None for label in labels) else torch.as_tensor(labels)
-        return torch.stack(images), known
+        return torch.stack(images), [label for _, label in pairs]
 
     def _check(self, images: Tensor) -> None:
         if images.dim() != 4 or not images.is_floating_point():
@@ -231,72 +286,6 @@ class Images:
             raise InputError(
                 "not a finite image", where=f"{self._describe}, image {self._count + bad}"
             )
-        self._shape = tuple(images.shape[1:])
-
-
-class ImageFolder:
-    """Image files below a folder, by name; one level of class folders gives labels.
-
-    Items are (image, label) or image alone; a broken file is a :class:`Skip` where that is
-    allowed and an :class:`InputError` that names it where it is not.
-    """
-
-    def __init__(self, path: Path, transform: Transform, *, skip_broken: bool = False) -> None:
-        if not path.is_dir():
-            raise InputError(
-                "no such folder", where="images", got=str(path), allowed=_WHAT_IMAGES_CAN_BE
-            )
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        if not files:
-            raise InputError(
-                "no image files",
-                where=str(path),
-                allowed="files ending in " + " ".join(IMAGE_SUFFIXES),
-                next="Subfolders are searched; one a class gives labels.",
-            )
-        self.files, self._transform, self._skip_broken = files, transform, skip_broken
-        nested = all(file.parent != path for file in files)
-        folders = {file.relative_to(path).parts[0] for file in files} if nested else set()
-        self.classes: list[str] = sorted(folders)
-        self._root = path
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> Any:
-        file = self.files[index]
-        try:
-            with Image.open(file) as opened:
-                image = opened.convert("RGB")
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-            why = f"broken image file ({type(error).__name__})"
-            if self._skip_broken:
-                return Skip(what=str(file), why=why)
-            raise InputError(
-                why,
-                where=str(file),
-                next="Mend or remove it, or let broken files be skipped (pan_bad_images = skip).",
-            ) from error
-        tensor = self._transform(image)
-        if not self.classes:
-            return tensor
-        return tensor, self.classes.index(file.relative_to(self._root).parts[0])
-
-
-def imagenet_transform() -> Transform:
-    """What a folder's images go through when no transform is given: torchvision's evaluation
-    preset for ImageNet (resize 256, centre crop 224, mean and deviation of ImageNet).
-    """
-    from torchvision import transforms
-
-    steps = [
-        transforms.Resize(256),
-        transforms.CenterCrop(224),
-        transforms.ToTensor(),
-        transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-    ]
-    compose: Transform = transforms.Compose(steps)
-    return compose
 
 
 class _Transformed(Dataset[Any]):
@@ -310,16 +299,40 @@ class _Transformed(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         item = self._source[index]
+        if isinstance(item, Mapping):
+            return {k: self._transform(v) if k == _image_key(item) else v for k, v in item.items()}
         if isinstance(item, tuple | list):
             return self._transform(item[0]), *item[1:]
         return self._transform(item)
+
+
+def _image_key(item: Mapping[Any, Any]) -> str:
+    return next((key for key in _IMAGE_KEYS if key in item), "")
+
+
+def _labels(given: Any, count: int) -> Tensor | None:
+    """Class labels (N,) where each image has a whole number; masks and names are none."""
+    try:
+        known = torch.tensor([operator.index(label) for label in given])
+    except (TypeError, RuntimeError):
+        return None
+    return known if len(known) == count else None
+
+
+def _promised(loader: DataLoader[Any]) -> int | None:
+    """How many images a loader's samplers will draw; None where they do not say."""
+    batches = loader.batch_sampler
+    if type(batches) is not BatchSampler:
+        return None
+    drawn = len(batches.sampler)  # type: ignore[arg-type]
+    return drawn - drawn % batches.batch_size if batches.drop_last else drawn
 
 
 def _split(item: Any) -> tuple[Tensor, Any]:
     """The image(s) and the label(s) of what a data set or a loader gives."""
     label: Any = None
     if isinstance(item, Mapping):
-        image = next((item[key] for key in _IMAGE_KEYS if key in item), None)
+        image = item.get(_image_key(item))
         label = next((item[key] for key in _LABEL_KEYS if key in item), None)
         got = f"a dict with {', '.join(map(str, item))}"
     elif isinstance(item, tuple | list) and item:

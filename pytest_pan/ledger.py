@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,14 +20,15 @@ from pytest_pan.records import Audit, Limit, Settings, Verdict
 
 Tick = Callable[[int, int | None], None]
 
-_NOT_SETTINGS = ("transform", "arguments", "name")
+_EXTRAS: Mapping[str, Any] = {"transform": None, "arguments": None, "name": ""}
+"""What may be given beside settings, with the default that leaving it out means."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """An audit or its error, with the very objects it was asked for."""
+    """An audit or its error, and what it was asked with."""
 
-    asked: dict[str, Any]
+    asked: Mapping[str, Any]
     audit: Audit | None
     error: PanError | None
 
@@ -43,37 +45,64 @@ class Ledger:
     def audit(self, model: object, images: object, given: dict[str, Any], tick: Tick) -> Audit:
         """The audit asked for: made now, or before if all it was asked with is the same.
 
-        ``given`` are keyword arguments of :func:`pytest_pan.audit`. Raises what that raises, and
-        the same again when asked again.
+        ``given`` are keyword arguments of :func:`pytest_pan.audit`. The same object with other
+        weights or other pixels is not the same. Raises what an audit raises, and the same again
+        when asked again.
         """
-        asked = {"model": model, "images": images, **given}
-        made = next((m for m in self._made if _same(m.asked, asked)), None)
+        asked = self._request(model, images, given)
+        made = next((made for made in self._made if made.asked == asked), None)
         if made is None:
-            made = self._make(asked, tick)
+            made = self._make(asked, model, images, tick)
             self._made.append(made)
-        if made.audit is None or made.error is not None:
-            raise made.error or PanError("the audit left no result")
+        if made.error is not None:
+            raise made.error.with_traceback(None)
+        if made.audit is None:
+            raise PanError("the audit left no result")
         return made.audit
 
-    def _make(self, asked: dict[str, Any], tick: Tick) -> _Made:
+    def _request(self, model: object, images: object, given: dict[str, Any]) -> dict[str, Any]:
+        from pytest_pan.fingerprints import fingerprint
+
+        extras = {name: given.get(name, default) for name, default in _EXTRAS.items()}
+        chosen = {name: value for name, value in given.items() if name not in extras}
+        unknown = sorted(set(chosen) - set(Settings.__slots__))
+        if unknown:
+            allowed = ", ".join((*Settings.__slots__, *extras))
+            raise ConfigError("setting of pan()", got=", ".join(unknown), allowed=allowed)
+        return {
+            "model": _Same(model),
+            "images": _Same(images),
+            "contents": (fingerprint(model), fingerprint(images)),
+            "settings": replace(self.settings, **chosen),
+            **extras,
+        }
+
+    def _make(self, asked: dict[str, Any], model: object, images: object, tick: Tick) -> _Made:
         from pytest_pan.pipeline import run
 
-        extra = {k: asked[k] for k in _NOT_SETTINGS if k in asked}
-        chosen = {k: v for k, v in asked.items() if k not in (*extra, "model", "images")}
-        unknown = sorted(set(chosen) - set(Settings.__slots__))
-        audit, error = None, None
+        extras = {name: asked[name] for name in _EXTRAS}
+        audit: Audit | None = None
+        failed: PanError | None = None
         try:
-            if unknown:
-                allowed = ", ".join((*Settings.__slots__, *_NOT_SETTINGS))
-                raise ConfigError("setting of pan()", got=", ".join(unknown), allowed=allowed)
-            settings = replace(self.settings, **chosen)
-            audit = run(asked["model"], asked["images"], settings=settings, tick=tick, **extra)
-        except PanError as caught:
-            error = caught
-            audit = caught.audit if isinstance(caught, AuditError) else None
-        if audit is not None:
-            self._to_send.append(json.dumps({"key": key(audit), "audit": audit.to_json()}))
-        return _Made(asked, audit, error)
+            audit = run(
+                model,
+                images,
+                settings=asked["settings"],
+                tick=tick,
+                abandoned=self._send_audit,
+                **extras,
+            )
+            self._send_audit(audit)
+        except PanError as error:
+            # Its traceback would keep the frames, and with them the activations, to the end.
+            failed = error.with_traceback(None)
+            failed.__cause__ = failed.__context__ = None
+            if isinstance(error, AuditError) and error.audit is not None:
+                self._send_audit(error.audit)
+        return _Made(asked, audit, failed)
+
+    def _send_audit(self, audit: Audit) -> None:
+        self._to_send.append(json.dumps({"key": key(audit), "audit": audit.to_json()}))
 
     def judge(self, audit: Audit, limits: Iterable[Limit]) -> tuple[Verdict, ...]:
         """Verdicts on the limits, kept for the report."""
@@ -107,15 +136,31 @@ class Ledger:
 
 
 def key(audit: Audit) -> str:
-    """The same for two audits of the same weights on the same images with the same settings."""
-    parts = [audit.model, audit.images, audit.settings.to_json(), audit.partial]
+    """The same for two audits of the same network on the same images with the same settings."""
+    sites = [site.to_json() for site in audit.sites]
+    parts = [audit.model, audit.images, audit.settings.to_json(), audit.partial, sites]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two requests ask for the same: by value for what is plain, else by identity."""
-    plain = (str, int, float, tuple, type(None))
-    return one.keys() == other.keys() and all(
-        value is other[name] or (isinstance(value, plain) and value == other[name])
-        for name, value in one.items()
-    )
+class _Same:
+    """Equality by identity that does not keep the object alive, where it can be helped.
+
+    Plain values are compared by value. A dead object equals nothing, so that a new one at its
+    address is not taken for it.
+    """
+
+    def __init__(self, thing: object) -> None:
+        self._get: Callable[[], object]
+        try:
+            self._get = weakref.ref(thing)
+        except TypeError:
+            self._get = lambda: thing
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Same):
+            return NotImplemented
+        mine, theirs = self._get(), other._get()
+        plain = isinstance(mine, str) and isinstance(theirs, str)
+        return mine is not None and (mine is theirs or (plain and mine == theirs))
+
+    __hash__ = None  # type: ignore[assignment]

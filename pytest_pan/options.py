@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from pytest_pan import measures
 from pytest_pan.errors import ConfigError
 from pytest_pan.records import Limit, Settings
+from pytest_pan.report.files import why_not_writable
 
 REPORT_DEFAULTS = {"html": "pan-report.html", "json": "pan-report.json"}
 MARKER = (
@@ -30,6 +31,8 @@ class _Option:
     allowed: str
     help: str
     cli: bool = True
+    type: Literal["string", "int", "float"] = "string"
+    """In the ini file: pytest's native TOML section gives numbers as numbers."""
 
 
 def _theta(text: str) -> float:
@@ -41,7 +44,7 @@ def _theta(text: str) -> float:
 
 def _from(least: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if (value := int(text)) < least:
+        if not least <= (value := int(text)) < 2**63:
             raise ValueError(text)
         return value
 
@@ -66,18 +69,21 @@ _OPTIONS = (
         parse=_from(1),
         allowed="a whole number from 1",
         help="images per forward pass (a DataLoader keeps its own); 32 by default",
+        type="int",
     ),
     _Option(
         name="theta",
         parse=_theta,
         allowed="a number above 0, up to 1",
         help="threshold of the Kolmogorov-Smirnov statistics; 0.5 by default, as published",
+        type="float",
     ),
     _Option(
         name="seed",
         parse=_from(0),
         allowed="a whole number from 0",
         help="seed of everything random, such as a data set's random crops; 0 by default",
+        type="int",
     ),
     _Option(
         name="bad_images",
@@ -92,6 +98,7 @@ _OPTIONS = (
         allowed="a whole number of bytes from 1",
         help="bytes that activation samples may take; 4 GiB by default",
         cli=False,
+        type="int",
     ),
 )
 
@@ -122,7 +129,7 @@ def add(parser: pytest.Parser) -> None:
             group.addoption(
                 flag, dest=f"pan_{option.name}", metavar="VALUE", default=None, help=option.help
             )
-        parser.addini(f"pan_{option.name}", option.help, default=None)
+        parser.addini(f"pan_{option.name}", option.help, type=option.type, default=None)
 
 
 def active(config: pytest.Config) -> bool:
@@ -135,20 +142,26 @@ def settings(config: pytest.Config) -> Settings:
     given: dict[str, Any] = {}
     for option in _OPTIONS:
         key = f"pan_{option.name}"
-        for text, where in (
-            (config.getoption(key, None), "--" + key.replace("_", "-")),
-            (config.getini(key), f"{key} in {config.inipath.name if config.inipath else 'ini'}"),
-        ):
-            if text in (None, ""):
-                continue
-            try:
-                given[option.name] = option.parse(str(text))
-            except ValueError:
-                raise pytest.UsageError(
-                    str(ConfigError("setting", where=where, got=repr(text), allowed=option.allowed))
-                ) from None
-            break
+        flag = "--" + key.replace("_", "-")
+        given_here = config.getoption(key, None)
+        where = f"{key} in {config.inipath.name if config.inipath else 'ini'}"
+        try:
+            text = config.getini(key)
+        except (TypeError, ValueError) as error:
+            raise _wrong(where, str(error), option.allowed) from None
+        if given_here is not None:
+            text, where = given_here, flag
+        if text in (None, ""):
+            continue
+        try:
+            given[option.name] = option.parse(str(text))
+        except ValueError:
+            raise _wrong(where, repr(text), option.allowed) from None
     return Settings(**given)
+
+
+def _wrong(where: str, got: str, allowed: str) -> pytest.UsageError:
+    return pytest.UsageError(str(ConfigError("setting", where=where, got=got, allowed=allowed)))
 
 
 def reports(config: pytest.Config) -> tuple[tuple[str, Path], ...]:
@@ -168,8 +181,10 @@ def reports(config: pytest.Config) -> tuple[tuple[str, Path], ...]:
                 )
             )
         path = config.invocation_params.dir / (dest or REPORT_DEFAULTS[kind])
-        if path.is_dir():
-            raise pytest.UsageError(f"--pan-report={text}: {path} is a directory, name a file")
+        if why := why_not_writable(path):
+            raise pytest.UsageError(f"--pan-report={text}: {why}")
+        if any(path == other and kind != others for others, other in wanted):
+            raise pytest.UsageError(f"--pan-report={text}: another report goes there too")
         wanted[kind, path] = None
     return tuple(wanted)
 

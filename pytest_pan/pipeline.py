@@ -83,8 +83,12 @@ def run(
     arguments: Mapping[str, Any] | None = None,
     name: str = "",
     tick: Tick = lambda done, expected: None,
+    abandoned: Callable[[Audit], None] = lambda audit: None,
 ) -> Audit:
-    """:func:`audit` with settings as a record and progress told to ``tick``; it never warns."""
+    """:func:`audit` with settings as a record and progress told to ``tick``; it never warns.
+
+    ``abandoned`` gets what had finished when the audit is interrupted (Ctrl-C, a timeout).
+    """
     check(settings)
     device = environment.resolve_device(settings.device)
     loaded = load_model(model, arguments)
@@ -98,7 +102,7 @@ def run(
     gathered = pans.Gathered()
     expected = source.expected
     started = time.perf_counter()
-    failure: Exception | None = None
+    failure: BaseException | None = None
     with borrowed(on_device(loaded, device), seed=settings.seed) as ready:
         batches = (batch.to(device) for batch, _ in source)
         try:
@@ -110,7 +114,7 @@ def run(
                 settings=settings,
                 tick=lambda done: tick(done, expected),
             )
-        except Exception as error:
+        except BaseException as error:
             failure = error
         forward = time.perf_counter()
         found = pans.findings(ready, gathered, settings)
@@ -124,9 +128,12 @@ def run(
         neurons=found.neurons,
         measures=found.measures,
         skips=(*found.skips, *source.skips),
-        notes=_notes(found, facts["count"]),
+        notes=_notes(found, gathered, facts["count"]),
         seconds={"forward": forward - started, "statistics": time.perf_counter() - forward},
     )
+    if failure is not None and not isinstance(failure, Exception):
+        abandoned(replace(result, partial=f"interrupted ({type(failure).__name__})"))
+        raise failure
     if failure is not None:
         raise _stopped(failure, result) from failure
     if not found.sites:
@@ -139,7 +146,8 @@ def check(settings: Settings) -> None:
     unknown = [probe for probe in settings.probes if probe not in PROBES]
     if unknown or not settings.probes:
         raise ConfigError("probes", got=repr(unknown), allowed=", ".join(PROBES))
-    if not (isinstance(settings.theta, int | float) and 0 < settings.theta <= 1):
+    number = isinstance(settings.theta, int | float) and not isinstance(settings.theta, bool)
+    if not (number and 0 < settings.theta <= 1):
         raise ConfigError("theta", got=repr(settings.theta), allowed="above 0, up to 1")
     if settings.bad_images not in ("fail", "skip"):
         raise ConfigError("bad_images", got=repr(settings.bad_images), allowed="fail, skip")
@@ -147,12 +155,19 @@ def check(settings: Settings) -> None:
         value = getattr(settings, key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigError(key, got=repr(value), allowed="a whole number from 1")
-    if not isinstance(settings.seed, int) or settings.seed < 0:
+    if not isinstance(settings.seed, int) or not 0 <= settings.seed < 2**63:
         raise ConfigError("seed", got=repr(settings.seed), allowed="a whole number from 0")
 
 
-def _notes(found: pans.Findings, images: int) -> tuple[str, ...]:
+def _notes(found: pans.Findings, gathered: pans.Gathered, images: int) -> tuple[str, ...]:
     notes = []
+    seldom = [s for s in gathered.examined() if s.images < gathered.images]
+    if seldom:
+        least = min(seldom, key=lambda samples: samples.images)
+        notes.append(
+            f"{len(seldom)} layers did not run on every image, {least.site.name} on {least.images} "
+            f"of {gathered.images}"
+        )
     if images < FEW_IMAGES:
         notes.append(_few(images))
     if len(found.neurons) > portraits.PORTRAITS:

@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from inspect import signature
+from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -25,6 +28,11 @@ if TYPE_CHECKING:
 OFF = "the padding audit is off: run pytest --pan-audit, or set pan_audit = true in the ini file"
 _FIXTURES = {"pan", "pan_audit"}
 _LEDGER = pytest.StashKey[Ledger]()
+_REPORTS = pytest.StashKey[tuple[tuple[str, Path], ...]]()
+_ASKS = pytest.StashKey[bool]()
+"""There for an item that needs an audit."""
+_BEYOND = pytest.StashKey[bool]()
+"""There for an item that failed by a limit, and by nothing else."""
 _USAGE = "pan_usage_error"
 
 _SAVE, _RESTORE, _CLEAR_LINE = "\x1b7", "\x1b8", "\x1b[K"
@@ -40,12 +48,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", options.MARKER)
     if options.active(config):
         settings = options.settings(config)
-        options.reports(config)
+        reports = options.reports(config)
+        config.stash[_REPORTS] = reports
         if settings.device != "auto":
             _describe(settings.device)
         ledger = config.stash[_LEDGER] = Ledger(settings)
         if not hasattr(config, "workerinput"):
-            config.pluginmanager.register(_Controller(ledger), "pan-controller")
+            config.pluginmanager.register(_Controller(ledger, reports), "pan-controller")
 
 
 def _describe(device: str) -> str:
@@ -64,6 +73,20 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     s = ledger.settings
     where = _describe(s.device)
     return [f"pan: audit on {where}, theta {s.theta}, batch size {s.batch_size}, seed {s.seed}"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> None:
+    """Lets a marked function use pan_audit from the start, so that a parametrised pan_model or
+    pan_images parametrises it too; added after collection, a fixture comes too late for that.
+    """
+    if not isinstance(obj, FunctionType) or not collector.istestfunction(obj, name):  # type: ignore[attr-defined]
+        return
+    own: list[pytest.Mark] = getattr(obj, "pytestmark", [])
+    if any(mark.name == "usefixtures" and "pan_audit" in mark.args for mark in own):
+        return
+    if any(mark.name == "pan" for mark in own) or collector.get_closest_marker("pan"):
+        pytest.mark.usefixtures("pan_audit")(obj)
 
 
 @pytest.hookimpl(trylast=True)
@@ -85,17 +108,24 @@ def _prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
         fixtures: list[str] = getattr(item, "fixturenames", [])
         marked = item.get_closest_marker("pan") is not None
         asks = bool(_FIXTURES & set(fixtures))
-        if marked and not options.limits(item) and not asks:
+        if marked and not options.limits(item) and not _takes_audit(item):
             raise pytest.UsageError(
                 f"marker of {item.nodeid}: pan without a limit checks nothing; "
                 "write max_pan_fraction=0.03, or let the test take the fixture pan_audit"
             )
         if not marked and not asks:
             continue
+        item.stash[_ASKS] = True
         if _LEDGER not in config.stash:
             item.add_marker(pytest.mark.skip(reason=OFF))
         elif marked and "pan_audit" not in fixtures:
             fixtures.append("pan_audit")
+
+
+def _takes_audit(item: pytest.Item) -> bool:
+    """Whether the test function itself names one of our fixtures."""
+    function = getattr(item, "function", None)
+    return function is not None and bool(_FIXTURES & set(signature(function).parameters))
 
 
 @pytest.fixture(scope="session")
@@ -190,13 +220,16 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     limits = options.limits(item) if ledger is not None else ()
     if ledger is None or not limits:
         return (yield)
-    audit: Audit = item.funcargs["pan_audit"]  # type: ignore[attr-defined]
+    audit: Audit | None = getattr(item, "funcargs", {}).get("pan_audit")
+    if audit is None:
+        _fail("marker pan was added after collection: let the test take the fixture pan_audit")
     verdicts = ledger.judge(audit, limits)
     item.user_properties += [(verdict.limit.measure, verdict.value) for verdict in verdicts]
     yield
     failed = [verdict for verdict in verdicts if verdict.outcome == "fail"]
     if failed:
-        links = [f"{path}" for kind, path in options.reports(item.config) if kind == "html"]
+        item.stash[_BEYOND] = True
+        links = [f"{path}" for kind, path in item.config.stash[_REPORTS] if kind == "html"]
         report = links[0] if links else ""
         _fail("\n".join(explain(audit, verdict, report=report) for verdict in failed))
 
@@ -211,19 +244,23 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     ledger = item.config.stash.get(_LEDGER, None)
-    if ledger is not None and (parcels := ledger.send()):
-        report.pan = parcels  # type: ignore[attr-defined]
+    if ledger is not None:
+        report.pan = ledger.send()  # type: ignore[attr-defined]
+        report.pan_asks = _ASKS in item.stash  # type: ignore[attr-defined]
+        report.pan_beyond = _BEYOND in item.stash  # type: ignore[attr-defined]
     return report
 
 
 class _Controller:
     """The hooks of the process that reports: the only one, or xdist's controller."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, reports: tuple[tuple[str, Path], ...]) -> None:
+        self._ledger, self._reports = ledger, reports
         self._written: list[str] = []
         self._partial = ""
         self._usage = ""
+        self._asked = False
+        self._troubles: list[str] = []
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -231,23 +268,38 @@ class _Controller:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._ledger.receive(getattr(report, "pan", ()))
+        crashed = report.when not in ("setup", "call", "teardown")  # xdist's report of a worker
+        asks = getattr(report, "pan_asks", crashed)
+        self._asked |= asks
+        if asks and report.failed and not getattr(report, "pan_beyond", False):
+            self._troubles.append(report.nodeid)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         self._ledger.receive(self._ledger.send())
         if self._usage:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        if not self._reportable():
             return
-        self._partial = _why_partial(session, exitstatus)
-        for kind, path in options.reports(session.config):
-            text = self._render(kind, session.config)
+        self._partial = _why_partial(session, exitstatus) or self._why_incomplete()
+        for kind, path in self._reports:
             try:
-                write_text(path, text)
-            except OSError as error:
-                self._written.append(f"NOT written, {path}: {error}")
+                write_text(path, self._render(kind, session.config))
+            except Exception as error:  # one report that fails must not take the others along
+                self._written.append(f"NOT written, {path}: {type(error).__name__}: {error}")
                 session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
             else:
                 self._written.append(f"report: {path.as_uri()}")
+
+    def _reportable(self) -> bool:
+        """Whether there is anything to say: a run that only collects must not wipe a report."""
+        return not self._usage and (self._asked or bool(self._ledger.audits))
+
+    def _why_incomplete(self) -> str:
+        if not self._troubles:
+            return ""
+        names = ", ".join(dict.fromkeys(self._troubles))
+        return f"tests failed without a verdict on a limit: {names}"
 
     def _render(self, kind: str, config: pytest.Config) -> str:
         created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -258,7 +310,7 @@ class _Controller:
             return json.render(audits, partial=self._partial, created=created)
         from pytest_pan.report import html
 
-        command = shlex.join(["pytest", *config.invocation_params.args])
+        command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
         return html.render(audits, partial=self._partial, created=created, command=command)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -266,6 +318,7 @@ class _Controller:
 
         if self._usage:
             terminalreporter.write_line(f"ERROR: {self._usage}", red=True)
+        if not self._reportable():
             return
         terminalreporter.section("padding audit", sep="=")
         if self._partial:

@@ -4,50 +4,73 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
+from torch.nn.parameter import is_lazy
 
 from pytest_pan.errors import InputError
-
-_TABLES = ("_parameters", "_buffers", "_modules")
 
 
 @contextmanager
 def borrowed(model: nn.Module, *, seed: int) -> Iterator[nn.Module]:
-    """The model in evaluation mode under ``inference_mode``, random generators seeded.
+    """The model in evaluation mode, without gradients, uncompiled, random generators seeded.
 
-    Afterwards every module's attributes, flags and buffers are what they were, and so are the
-    global generators of Python, numpy and torch (all devices). Raises :class:`InputError` for
-    lazy modules that never ran.
+    Afterwards every module's attributes, flags, hooks, parameters and buffers are what they were,
+    and so are the global generators of Python, numpy and torch (all devices). Not under
+    ``inference_mode``: what the model caches beyond our reach must stay usable in training.
+    Raises :class:`InputError` for lazy modules that never ran.
     """
-    for name, parameter in model.named_parameters():
-        if isinstance(parameter, UninitializedParameter):
+    _refuse_lazy(model)
+    modules = list(model.modules())
+    flags = [getattr(module, "training", False) for module in modules]  # frozen scripts: none
+    attributes = [(vars(module), _attributes(module)) for module in modules]
+    tensors = [
+        (tensor, tensor.detach().clone(), tensor.requires_grad, _grad(tensor))
+        for tensor in _leaves(model, attributes)
+    ]
+    with kept_randomness(seed):
+        try:
+            for module, flag in zip(modules, flags, strict=True):
+                if flag:
+                    module.training = False
+            with torch.no_grad(), _eagerly():
+                yield model
+        finally:
+            for now, before in attributes:
+                _put_back(now, before)
+            for module, flag in zip(modules, flags, strict=True):
+                if flag:  # again: TorchScript keeps it elsewhere
+                    module.training = flag
+            for tensor, value, requires_grad, grad in tensors:
+                _write_back(tensor, value, requires_grad, grad)
+
+
+def _refuse_lazy(model: nn.Module) -> None:
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            kind = "parameter" if isinstance(tensor, nn.Parameter) else "buffer"
             raise InputError(
-                "lazy parameter is not initialised",
+                f"lazy {kind} is not initialised",
                 where=name,
                 next="Run the model once on one image before the audit.",
             )
-    attributes = [(module, _attributes(module)) for module in model.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    with kept_randomness(seed):
-        try:
-            for module, _ in attributes:
-                module.training = False
-            with torch.inference_mode(), torch.compiler.set_stance("force_eager"):
-                yield model
-        finally:
-            for module, before in attributes:
-                _put_back(module, before)
-            with torch.no_grad():
-                for buffer, value in buffers:
-                    if not _same(buffer, value):
-                        buffer.copy_(value)
+
+
+def _eagerly() -> AbstractContextManager[Any]:
+    """Compiled parts of the model run as they were written; where nothing has been compiled,
+    the compiler is not imported for it.
+    """
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 @contextmanager
@@ -61,7 +84,9 @@ def kept_randomness(seed: int) -> Iterator[None]:
         with torch.random.fork_rng(devices=devices):
             random.seed(seed)
             np.random.seed(seed % 2**32)
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed % 2**64)
+            if devices:
+                torch.cuda.manual_seed_all(seed % 2**64)
             yield
     finally:
         random.setstate(python)
@@ -83,28 +108,72 @@ def on_device(model: nn.Module, device: torch.device) -> nn.Module:
         ) from error
 
 
-def _attributes(module: nn.Module) -> dict[str, Any]:
-    saved = dict(vars(module))
-    for table in _TABLES:
-        if table in saved:
-            saved[table] = dict(saved[table])
+_CONTAINERS = (dict, list, set, deque)
+_Saved = dict[str, tuple[Any, Any]]
+"""By name, an attribute and, where it is a container, what it contained."""
+
+
+def _attributes(module: nn.Module) -> _Saved:
+    """A module's own state: tables of parameters and hooks, flags, caches."""
+    saved: _Saved = {}
+    for name, value in vars(module).items():
+        contents: Any = None
+        if isinstance(value, _CONTAINERS):
+            contents = dict(value) if isinstance(value, dict) else list(value)
+        saved[name] = value, contents
     return saved
 
 
-def _put_back(module: nn.Module, before: dict[str, Any]) -> None:
-    now = vars(module)
+def _put_back(now: dict[str, Any], before: _Saved) -> None:
     for name in [name for name in now if name not in before]:
         del now[name]
-    for name, value in before.items():
-        if name in _TABLES:
-            table = now[name]
-            if list(table) != list(value) or any(table[k] is not v for k, v in value.items()):
-                table.clear()
-                table.update(value)
-        elif now.get(name) is not value:
+    for name, (value, contents) in before.items():
+        if name not in now or now[name] is not value:
             now[name] = value
+        if contents is not None and not _identical(value, contents):
+            value.clear()
+            (value.extend if isinstance(value, list | deque) else value.update)(contents)
+
+
+def _identical(a: Any, b: Any) -> bool:
+    ours, theirs = ([*c, *c.values()] if isinstance(c, dict) else list(c) for c in (a, b))
+    return len(ours) == len(theirs) and all(x is y for x, y in zip(ours, theirs, strict=True))
+
+
+def _leaves(model: nn.Module, attributes: Iterable[tuple[Any, _Saved]]) -> list[Tensor]:
+    """Parameters, buffers and whatever tensors the modules keep, each once."""
+    found: list[Any] = [*model.parameters(), *model.buffers()]
+    for _, saved in attributes:
+        for value, contents in saved.values():
+            found.append(value)
+            found += contents.values() if isinstance(contents, dict) else contents or ()
+    return list({value: None for value in found if isinstance(value, Tensor)})
+
+
+def _write_back(tensor: Tensor, value: Tensor, requires_grad: bool, grad: Tensor | None) -> None:
+    if tensor.shape != value.shape or tensor.dtype != value.dtype:
+        tensor.data = value
+    elif not _same(tensor, value):
+        with torch.inference_mode(tensor.is_inference()):
+            tensor.detach().copy_(value)
+    if tensor.is_leaf:
+        if tensor.requires_grad != requires_grad:
+            tensor.requires_grad_(requires_grad)
+        if tensor.grad is not grad:
+            tensor.grad = grad
+
+
+def _grad(tensor: Tensor) -> Tensor | None:
+    return tensor.grad if tensor.is_leaf else None  # asking others warns
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    """Bit for bit, so that NaN equals NaN and an untouched buffer is not written to."""
-    return bool(((a == b) | ((a != a) & (b != b))).all())
+    """Bit for bit, so that NaN equals NaN and an untouched tensor is not written to."""
+    if a.is_quantized or a.layout != torch.strided:
+        return False
+    return torch.equal(_bits(a), _bits(b))
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    plain = tensor.detach().resolve_conj().resolve_neg().contiguous()
+    return plain.reshape(-1).view(torch.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_pan.records import Quad, Reliability, Site
 
@@ -24,18 +24,28 @@ class Pad:
         """Whether it adds at least one row or column."""
         return any(amount > 0 for amount in self.amounts)
 
-    def then(self, other: Pad) -> Pad | None:
-        """Both pads as one, ``other`` outside; None where no single pad does the same."""
-        if not any(other.amounts):
-            return self
-        if not any(self.amounts):
-            return other
-        amounts = _quad([a + b for a, b in zip(self.amounts, other.amounts, strict=True)])
-        same = self.mode == other.mode and self.value == other.value
-        crops = any(amount < 0 for amount in (*self.amounts, *other.amounts))
-        if same and self.mode in ("zeros", "constant") and not crops:
-            return Pad(amounts=amounts, mode=self.mode, value=self.value)
-        return None
+    def then(self, other: Pad) -> Pad:
+        """Both pads as one, ``other`` outside; modes that no single pad equals are joined by ``+``.
+
+        What ``other`` adds on a side that this one cropped is padding of the cropped map.
+        """
+        sides = zip(self.amounts, other.amounts, strict=True)
+        amounts = _quad([outer if inner < 0 < outer else inner + outer for inner, outer in sides])
+        if not (self.visible and other.visible):
+            return replace(self if self.visible else other, amounts=amounts)
+        if self._extended_by(other):
+            return replace(self, amounts=amounts)
+        return Pad(amounts=amounts, mode=f"{self.mode}+{other.mode}")
+
+    def _extended_by(self, other: Pad) -> bool:
+        """Whether one pad with both amounts does the same; a reflection of a reflection does not,
+        unless one pads rows and the other columns.
+        """
+        if (self.mode, self.value) != (other.mode, other.value):
+            return False
+        axes = [(any(pad.amounts[:2]), any(pad.amounts[2:])) for pad in (self, other)]
+        apart = not any(a and b for a, b in zip(*axes, strict=True))
+        return apart or self.mode in ("zeros", "constant", "replicate")
 
 
 NO_PAD = Pad(amounts=(0, 0, 0, 0), mode="zeros")
@@ -43,9 +53,10 @@ NO_PAD = Pad(amounts=(0, 0, 0, 0), mode="zeros")
 
 def explicit_pad(amounts: Sequence[int], mode: str, value: float | None) -> Pad | None:
     """A ``F.pad`` call's arguments (last dimension first) as a Pad; None if it pads channels."""
-    if any(amounts[4:]):
+    sides = [int(amount) for amount in amounts]
+    if any(sides[4:]):
         return None
-    left, right, top, bottom = (*amounts, 0, 0, 0, 0)[:4]
+    left, right, top, bottom = (*sides, 0, 0, 0, 0)[:4]
     fill = float(value or 0.0)
     if mode == "constant":
         mode = "constant" if fill else "zeros"
@@ -68,18 +79,19 @@ def own_pad(
 
 
 def pair(value: int | Sequence[int]) -> tuple[int, int]:
-    """``3`` or ``(3,)`` as ``(3, 3)``, ``(1, 7)`` as it is."""
-    if isinstance(value, int):
-        return value, value
-    return (value[0], value[0]) if len(value) == 1 else (value[0], value[1])
+    """``3`` or ``(3,)`` as ``(3, 3)``, ``(1, 7)`` as it is; numpy's integers become plain ones."""
+    if not isinstance(value, Sequence):
+        return int(value), int(value)
+    return int(value[0]), int(value[-1])
 
 
 def consumed(pad: Quad, size: Sequence[int], span: Sequence[int], stride: Sequence[int]) -> Quad:
     """Padding that windows reach on each side (Mind the Pad; METHODS of the project, section 4).
 
-    ``size`` (H, W) before padding, ``span`` the dilated kernel ``d (k - 1) + 1``. The first
-    window begins at the first padded cell; the last one leaves out the remainder
-    ``(n + p_first + p_last - span) mod stride``, which comes off the last side's padding.
+    How deep the outermost line lies that a kernel cell reads: a dilated kernel, or a stride beyond
+    the kernel, may leave out lines in between. ``size`` (H, W) before padding, ``span`` the dilated
+    kernel ``d (k - 1) + 1``. The first window begins at the first padded cell; the last one leaves
+    out the remainder ``(n + p_first + p_last - span) mod stride``, which comes off the last side.
     """
     result: list[int] = []
     for axis in (0, 1):

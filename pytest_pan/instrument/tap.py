@@ -7,6 +7,9 @@ while the tap is open and live in PyTorch, not in the user's modules.
 
 from __future__ import annotations
 
+import re
+import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +19,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
@@ -32,19 +37,62 @@ from pytest_pan.instrument.sites import (
     pair,
     reliability,
 )
-from pytest_pan.records import Quad, Site
+from pytest_pan.records import Site
 
+QUANTISED = "quantised convolution: it pads inside its kernel"
 ROOT = "(model)"
 """Name of what the model itself calls, outside any of its submodules."""
 
-_PADS = {F.pad, torch._C._nn.pad, torch.constant_pad_nd}
-_OTHER_CONVS = {
-    torch.conv1d: "conv1d: only two-dimensional convolutions are examined",
-    torch.conv3d: "conv3d: only two-dimensional convolutions are examined",
-    torch.conv_transpose1d: "transposed convolution: its padding crops the output",
-    torch.conv_transpose2d: "transposed convolution: its padding crops the output",
-    torch.conv_transpose3d: "transposed convolution: its padding crops the output",
+_aten = torch.ops.aten
+_nn: Any = torch._C._nn
+_CONVS = {torch.conv2d, _aten.conv2d, _aten.conv2d.default, _aten.conv2d.padding}
+_SAME_VALUES = {
+    *(Tensor.to, Tensor.type, Tensor.float, Tensor.half, Tensor.bfloat16, Tensor.double),
+    *(Tensor.contiguous, Tensor.clone, torch.clone, Tensor.detach, torch.detach),
 }
+"""What a padded tensor may go through and still be the same picture."""
+
+
+def _any_mode(input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> Any:
+    return input, pad, mode, value
+
+
+def _constant(input: Tensor, pad: Any, value: Any = 0) -> Any:
+    return input, pad, "constant", value
+
+
+def _reflect(input: Tensor, padding: Any) -> Any:
+    return input, padding, "reflect", None
+
+
+def _replicate(input: Tensor, padding: Any) -> Any:
+    return input, padding, "replicate", None
+
+
+_PADS: dict[Any, Callable[..., Any]] = {
+    F.pad: _any_mode,
+    _nn.pad: _any_mode,
+    _aten.pad: _any_mode,
+    _aten.pad.default: _any_mode,
+    torch.constant_pad_nd: _constant,
+    _aten.constant_pad_nd.default: _constant,
+    _nn.reflection_pad2d: _reflect,
+    _aten.reflection_pad2d.default: _reflect,
+    _nn.replication_pad2d: _replicate,
+    _aten.replication_pad2d.default: _replicate,
+}
+
+
+def _other_convolution(func: Any) -> str:
+    """Why this function is a convolution that is not examined; empty if it is none at all."""
+    name = str(getattr(func, "__name__", ""))
+    if "conv" not in name or "convert" in name:
+        return ""
+    if "quantized" in str(func):
+        return QUANTISED
+    if "transpose" in name:
+        return "transposed convolution: its padding crops the output"
+    return f"{name}: only two-dimensional convolutions by conv2d are examined"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,20 +129,14 @@ class ConvCall:
 
     @property
     def pad(self) -> Pad:
-        """The pad before the convolution and its own as one, modes joined where they differ."""
-        joined = self.before.then(self.own)
-        if joined is not None:
-            return joined
-        amounts = [a + b for a, b in zip(self.before.amounts, self.own.amounts, strict=True)]
-        mode = f"{self.before.mode}+{self.own.mode}"
-        return Pad(amounts=(amounts[0], amounts[1], amounts[2], amounts[3]), mode=mode)
+        """The pad before the convolution and its own as one."""
+        return self.before.then(self.own)
 
     def site(self) -> Site:
         """The record of this call."""
         spans = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True)]
         pad = self.pad
         sources = {"pad": self.before.visible, "conv": self.own.visible}
-        amounts: Quad = pad.amounts
         return Site(
             name=self.name,
             kernel=self.kernel,
@@ -104,8 +146,8 @@ class ConvCall:
             channels=self.weight.shape[0],
             input=self.size,
             map=self.map,
-            padding=amounts,
-            consumed=consumed(amounts, self.size, spans, self.stride),
+            padding=pad.amounts,
+            consumed=consumed(pad.amounts, self.size, spans, self.stride),
             mode=pad.mode,
             padded_by="+".join(source for source, there in sources.items() if there),
             reliability=reliability(self.map),
@@ -131,23 +173,37 @@ class Tap(TorchFunctionMode):
         self._running: list[str] = []
         self._calls: Counter[str] = Counter()
         self._padded = WeakTensorKeyDictionary()
+        self.begin()
 
     def begin(self) -> None:
-        """Start of a forward pass."""
+        """Start of a forward pass, on the thread that calls it."""
+        self._thread = threading.get_ident()
         self._running.clear()
         self._calls.clear()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        if func is torch.conv2d:
-            replaced = self._see(self._conv_call(result, *args, **kwargs))
-            return result if replaced is None else replaced
+        if func in _CONVS:
+            return self._convolved(result, *args, **kwargs)
         if func in _PADS:
-            self._note_pad(result, *args, **kwargs)
-        elif func in _OTHER_CONVS:
-            self._passed_over(self._call_name(), _OTHER_CONVS[func])
+            self._note_pad(result, *_PADS[func](*args, **kwargs))
+        elif func in _SAME_VALUES:
+            if args and args[0] in self._padded and isinstance(result, Tensor):
+                self._padded[result] = self._padded[args[0]]
+        elif why := _other_convolution(func):
+            self._passed_over(self._call_name(), why)
         return result
+
+    def _convolved(self, output: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        call = self._conv_call(output, *args, **kwargs)
+        if is_functorch_wrapped_tensor(output):
+            self._passed_over(call.name, "inside a transform of torch.func, which owns its values")
+        elif output.is_complex():
+            self._passed_over(call.name, "complex values have no order")
+        elif (replaced := self._see(call)) is not None:
+            return replaced
+        return output
 
     def _conv_call(
         self,
@@ -168,21 +224,18 @@ class Tap(TorchFunctionMode):
             bias=bias,
             stride=pair(stride),
             dilation=dilation,
-            groups=groups,
+            groups=int(groups),
             before=self._padded.get(input, NO_PAD),
             own=own_pad(padding, weight.shape[2:], dilation),
             output=output,
         )
 
     def _note_pad(
-        self, output: Tensor, input: Tensor, pad: Any, mode: str = "constant", value: Any = None
+        self, output: Tensor, input: Tensor, amounts: Any, mode: str, value: float | None
     ) -> None:
-        if isinstance(mode, int | float):  # torch.constant_pad_nd(input, pad, value)
-            mode, value = "constant", mode
-        this = explicit_pad(pad, mode, value)
+        this = explicit_pad(amounts, mode, value)
         if this is not None and input.dim() in (3, 4):
-            whole = self._padded.get(input, NO_PAD).then(this)
-            self._padded[output] = this if whole is None else whole
+            self._padded[output] = self._padded.get(input, NO_PAD).then(this)
 
     def _call_name(self) -> str:
         name = self._running[-1] if self._running else ROOT
@@ -191,11 +244,11 @@ class Tap(TorchFunctionMode):
         return name + (f"#{count}" if count > 1 else "")
 
     def _enter_module(self, module: nn.Module, _args: Any) -> None:
-        if module in self._names:
+        if module in self._names and threading.get_ident() == self._thread:
             self._running.append(self._names[module])
 
     def _leave_module(self, module: nn.Module, _args: Any, _output: Any) -> None:
-        if module in self._names and self._running:
+        if self._running and module in self._names and threading.get_ident() == self._thread:
             self._running.pop()
 
 
@@ -205,7 +258,8 @@ def tapped(tap: Tap) -> Iterator[Tap]:
     enter = register_module_forward_pre_hook(tap._enter_module)
     leave = register_module_forward_hook(tap._leave_module, always_call=True)
     try:
-        with tap:
+        with warnings.catch_warnings(), tap:
+            warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global")
             yield tap
     finally:
         enter.remove()
@@ -214,18 +268,30 @@ def tapped(tap: Tap) -> Iterator[Tap]:
 
 def unseen_convolutions(model: nn.Module, seen: set[str]) -> list[tuple[str, str]]:
     """Convolution modules that no call came from, as (name, why); ``seen`` are call names."""
-    modules = {name.partition("#")[0] for name in seen}
-    reasons: list[tuple[str, str]] = []
-    for path, module in model.named_modules():
-        name = path or ROOT
-        if name in modules:
-            continue
-        kind = f"{type(module).__module__}.{type(module).__qualname__}"
-        if isinstance(module, torch.jit.ScriptModule):
-            if "conv" in str(getattr(module, "original_name", "")).lower():
-                reasons.append((name, "TorchScript: its convolutions cannot be seen"))
-        elif "quantized" in kind and "Conv" in kind:
-            reasons.append((name, "quantised convolution: it pads inside its kernel"))
-        elif isinstance(module, nn.modules.conv._ConvNd):
-            reasons.append((name, "never called"))
-    return reasons
+    modules = seen | {re.sub(r"#\d+$", "", name) for name in seen}
+    reasons = [
+        (path or ROOT, _why_unseen(module))
+        for path, module in model.named_modules()
+        if (path or ROOT) not in modules
+    ]
+    return [(name, why) for name, why in reasons if why]
+
+
+def _why_unseen(module: nn.Module) -> str:
+    """Empty for a module that is no convolution and hides none."""
+    kind = f"{type(module).__module__}.{type(module).__qualname__}"
+    if isinstance(module, torch.jit.ScriptModule):
+        original = str(getattr(module, "original_name", "")).lower()
+        whole = not any(module.children()) and "aten::" in (graph := _graph(module))
+        if "conv" in original or (whole and "conv" in graph):
+            return "TorchScript: its convolutions cannot be seen"
+    elif "quantized" in kind and "Conv" in kind:
+        return QUANTISED
+    elif isinstance(module, _ConvNd):
+        return "never called"
+    return ""
+
+
+def _graph(module: torch.jit.ScriptModule) -> str:
+    """The code of a scripted module; frozen ones have no children to look at."""
+    return str(module.inlined_graph) if hasattr(module, "forward") else ""

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
+
+
+def why_not_writable(path: Path) -> str:
+    """What stands in the way of writing there, found before the work is done; empty if nothing."""
+    if path.is_dir():
+        return f"{path} is a directory, name a file"
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        return f"{folder} is not a directory"
+    return "" if os.access(folder, os.W_OK) else f"{folder} is not writable"
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes beside the target and moves it into place, so that a killed run leaves the old
-    report whole. Raises OSError where the folder cannot be made or written to.
+    report whole; follows links, and writes into a device or a pipe as it is. Characters that
+    have no UTF-8 (file names can hold such) are written as escapes. Raises OSError.
     """
+    path = path.resolve()
+    data = text.encode("utf-8", errors="backslashreplace")
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        beside.write_bytes(data)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

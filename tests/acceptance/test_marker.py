@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 LIMITED = """
@@ -106,7 +108,7 @@ def test_tests_by_hand_see_the_neurons_and_share_one_audit(repo: pytest.Pytester
             assert [str(n.type) for n in pan_audit.pans(layer="(mod*")][:3] == ["T", "B", "L"]
 
         def test_b(pan_audit, pan, pan_model, pan_images):
-            assert pan(pan_model, pan_images, transform=None) is pan_audit
+            assert pan(pan_model, pan_images) is pan_audit
 
         def test_c(pan, pan_model, pan_images):
             strict = pan(pan_model, pan_images, theta=1.0, name="strict")
@@ -116,6 +118,88 @@ def test_tests_by_hand_see_the_neurons_and_share_one_audit(repo: pytest.Pytester
     result = repo.runpytest("--pan-audit")
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(["Conv2d: 15 PANs*", "strict: 15 PANs*theta 1.0"])
+
+
+def test_a_parametrised_model_is_audited_by_the_marker_alone(repo: pytest.Pytester) -> None:
+    repo.makepyfile(
+        """
+        import pytest
+        from nets import conv, missing
+
+        @pytest.fixture(params=["T", "BL"])
+        def pan_model(request):
+            return conv(missing(request.param)[None])
+
+        @pytest.mark.pan(max_pan_count=1)
+        def test_fixture(): ...
+
+        class TestDirect:
+            pytestmark = pytest.mark.pan(max_pan_count=0)
+
+            @pytest.mark.parametrize("pan_model", [conv(missing("R")[None])])
+            def test_direct(self): ...
+        """
+    )
+    repo.runpytest("--pan-audit").assert_outcomes(passed=2, failed=1)
+
+
+def test_another_state_of_the_same_model_is_another_audit(repo: pytest.Pytester) -> None:
+    """Otherwise a comparison before and after a change would compare an audit with itself."""
+    repo.makepyfile(
+        """
+        import torch
+
+        def test_a(pan, pan_images):
+            net = torch.nn.Conv2d(1, 3, 3, padding=1)
+            before = pan(net, pan_images)
+            net.weight.data.zero_()
+            after = pan(net, pan_images)
+            assert after is not before and after.pan_count == 0
+            net.padding_mode = "reflect"
+            assert pan(net, pan_images).sites[0].mode == "reflect"
+            images = pan_images.clone()
+            first = pan(net, images)
+            images += 1
+            assert pan(net, images).images["digest"] != first.images["digest"]
+        """
+    )
+    repo.runpytest("--pan-audit").assert_outcomes(passed=1)
+
+
+def test_zero_and_reflect_padding_of_the_same_weights_are_two_in_the_report(
+    repo: pytest.Pytester,
+) -> None:
+    repo.makepyfile(
+        """
+        import torch
+
+        def test_a(pan, pan_images):
+            zeros = torch.nn.Conv2d(1, 3, 3, padding=1)
+            reflect = torch.nn.Conv2d(1, 3, 3, padding=1, padding_mode="reflect")
+            reflect.load_state_dict(zeros.state_dict())
+            pan(zeros, pan_images), pan(reflect, pan_images)
+        """
+    )
+    repo.runpytest("--pan-audit", "--pan-report=json").assert_outcomes(passed=1)
+    audits = json.loads((repo.path / "pan-report.json").read_text())["audits"]
+    assert [audit["sites"][0]["mode"] for audit in audits] == ["zeros", "reflect"]
+
+
+def test_a_marker_added_at_run_time_fails_with_a_way_out(repo: pytest.Pytester) -> None:
+    repo.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture(autouse=True)
+        def late(request):
+            request.node.add_marker(pytest.mark.pan(max_pan_count=0))
+
+        def test_a(): ...
+        """
+    )
+    result = repo.runpytest("--pan-audit")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["marker pan was added after collection: let the test take*"])
 
 
 def test_the_user_may_give_the_model_per_test(repo: pytest.Pytester) -> None:

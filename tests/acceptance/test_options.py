@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ def test_the_header_says_device_and_settings_only_when_active(ready: pytest.Pyte
         ("--pan-theta=0", "*--pan-theta: setting, got '0'; allowed: a number above 0, up to 1*"),
         ("--pan-theta=nan", "*--pan-theta*nan*"),
         ("--pan-batch-size=none", "*--pan-batch-size: setting, got 'none'; allowed: a whole*"),
+        ("--pan-seed=1000000000000000000000", "*--pan-seed*allowed: a whole number from 0*"),
         ("--pan-seed=-1", "*--pan-seed*allowed: a whole number from 0*"),
         ("--pan-device=tpu", "*--pan-device: device, got 'tpu'; allowed: auto, cpu*"),
         ("--pan-device=cuda:99", "*--pan-device: device, got 'cuda:99'; allowed: auto, cpu*"),
@@ -90,11 +92,79 @@ def test_no_report_is_written_unless_asked_for(ready: pytest.Pytester) -> None:
     assert {p.name for p in set(ready.path.iterdir()) - before} <= {"__pycache__"}
 
 
-def test_a_report_that_cannot_be_written_fails_the_run(ready: pytest.Pytester) -> None:
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(
+    ready: pytest.Pytester,
+) -> None:
     (ready.path / "file").write_text("in the way")
     result = ready.runpytest("--pan-audit", "--pan-report=json:file/report.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--pan-report=json:file/report.json: *file is not a directory"])
+
+
+def test_a_report_whose_place_goes_away_fails_the_run_and_leaves_the_other(
+    ready: pytest.Pytester,
+) -> None:
+    ready.makepyfile(
+        """
+        import pathlib, pytest
+
+        @pytest.mark.pan(max_pan_fraction=1.0)
+        def test_padding():
+            pathlib.Path("gone").write_text("in the way now")
+        """
+    )
+    result = ready.runpytest("--pan-audit", "--pan-report=json:gone/a.json", "--pan-report=html")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["NOT written, *report.json: *"])
+    result.stdout.fnmatch_lines(["NOT written, *a.json: *", "report: *pan-report.html"])
+
+
+def test_two_reports_cannot_go_to_one_place(ready: pytest.Pytester) -> None:
+    result = ready.runpytest("--pan-audit", "--pan-report=json:x", "--pan-report=html:x")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--pan-report=html:x: another report goes there too"])
+
+
+@pytest.mark.parametrize("options", [("--collect-only",), ("-k", "nothing"), ("--fixtures",)])
+def test_a_run_without_audits_leaves_the_old_report_alone(
+    ready: pytest.Pytester, options: tuple[str, ...]
+) -> None:
+    (ready.path / "pan-report.html").write_text("old")
+    result = ready.runpytest("--pan-audit", "--pan-report=html", *options)
+    assert (ready.path / "pan-report.html").read_text() == "old"
+    result.stdout.no_fnmatch_line("*= padding audit =*")
+
+
+def test_a_report_goes_through_a_link_and_into_a_pipe(ready: pytest.Pytester) -> None:
+    (ready.path / "link.html").symlink_to("target.html")
+    ready.runpytest("--pan-audit", "--pan-report=html:link.html", "--pan-report=json:/dev/null")
+    assert (ready.path / "link.html").is_symlink()
+    assert (ready.path / "target.html").stat().st_size > 1000
+    assert not Path("/dev/null").is_file()
+
+
+def test_paths_as_arguments_work(ready: pytest.Pytester) -> None:
+    ready.makepyfile(
+        run="""
+        import pathlib, pytest, sys
+        sys.exit(pytest.main([pathlib.Path(sys.argv[1]), "--pan-audit", "--pan-report=html"]))
+        """
+    )
+    test = next(ready.path.glob("test_*.py"))
+    assert ready.run(sys.executable, "run.py", test).ret == 0
+
+
+def test_pytests_native_toml_section_takes_numbers(ready: pytest.Pytester) -> None:
+    ready.makepyprojecttoml(
+        """
+        [tool.pytest]
+        pan_audit = true
+        pan_report = ["json"]
+        pan_theta = 0.25
+        pan_batch_size = 5
+        """
+    )
+    ready.runpytest().assert_outcomes(passed=1)
+    assert (settings(ready.path)["theta"], settings(ready.path)["batch_size"]) == (0.25, 5)
 
 
 def test_the_help_lists_every_option(ready: pytest.Pytester) -> None:

@@ -92,6 +92,100 @@ def test_stopping_at_the_first_failure_is_marked_partial(repo: pytest.Pytester) 
     assert "stopping after 1 failures" in report["partial"]
 
 
+def test_an_interrupted_audit_leaves_what_had_finished(repo: pytest.Pytester) -> None:
+    """Ctrl-C, or a time-out, in the second layer of a forward pass."""
+    repo.makepyfile(
+        nets2="""
+        import torch
+
+        class Interrupts(torch.nn.Module):
+            def forward(self, x):
+                raise KeyboardInterrupt
+        """
+    )
+    declare(repo, model="torch.nn.Sequential(fifteen_types(), __import__('nets2').Interrupts())")
+    repo.makepyfile(TEST)
+    result = repo.runpytest_subprocess("--pan-audit", "--pan-report=json")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    report = json.loads((repo.path / "pan-report.json").read_text())
+    assert report["audits"][0]["partial"] == "interrupted (KeyboardInterrupt)"
+    assert len(report["audits"][0]["neurons"]) == 15
+
+
+@pytest.mark.parametrize(
+    ("body", "options"),
+    [
+        ("pan('nowhere:model', None)", ()),
+        ("assert pan_audit.pan_fraction < 0", ()),
+        ("__import__('os')._exit(3)", ("-n", "2")),
+    ],
+    ids=["no model", "by hand", "crashed worker"],
+)
+def test_a_test_that_fails_without_a_verdict_keeps_the_report_from_looking_green(
+    repo: pytest.Pytester, body: str, options: tuple[str, ...]
+) -> None:
+    repo.makepyfile(test_good=TEST, test_other=f"def test_other(pan, pan_audit):\n    {body}\n")
+    result = repo.runpytest_subprocess(
+        "--pan-audit", "--pan-report=json", "--pan-report=html", *options
+    )
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    report = json.loads((repo.path / "pan-report.json").read_text())
+    assert "test_other" in report["partial"]
+    assert "test_other" in (repo.path / "pan-report.html").read_text()
+
+
+def test_a_failed_audit_does_not_hold_on_to_activations(repo: pytest.Pytester) -> None:
+    declare(repo, model=RAISES)
+    repo.makepyfile(
+        """
+        import gc, pytest, torch
+
+        def test_a(pan, pan_model, pan_images):
+            def held():
+                gc.collect()
+                return sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects())
+
+            before = held()
+            with pytest.raises(pytest.fail.Exception):
+                pan(pan_model, pan_images)
+            assert held() <= before
+        """
+    )
+    repo.runpytest("--pan-audit").assert_outcomes(passed=1)
+
+
+def test_a_data_sets_own_convolutions_are_not_the_models(repo: pytest.Pytester) -> None:
+    repo.makeconftest(
+        """
+        import pytest, torch
+        from nets import fifteen_types, bright_images
+
+        class Blurred(torch.utils.data.Dataset):
+            images = bright_images(60)
+            cache = {}
+            def __len__(self): return 60
+            def __getitem__(self, i):
+                kernel = torch.ones(1, 1, 3, 3) / 9
+                self.cache[i] = torch.conv2d(self.images[i][None], kernel, padding=1)[0]
+                return self.cache[i]
+
+        @pytest.fixture
+        def pan_model(): return fifteen_types()
+
+        @pytest.fixture
+        def pan_images(): return Blurred()
+        """
+    )
+    repo.makepyfile(
+        """
+        def test_a(pan_audit, pan_model, pan_images):
+            assert [site.name for site in pan_audit.sites] == ["(model)"]
+            pan_model(pan_images.cache[0][None]).sum().backward()
+        """
+    )
+    repo.runpytest("--pan-audit").assert_outcomes(passed=1)
+
+
 def test_the_model_is_as_it_was_also_when_it_raised(repo: pytest.Pytester) -> None:
     declare(repo, model=RAISES + ".train()")
     repo.makepyfile(

@@ -1,0 +1,371 @@
+"""Models that misbehave in a forward pass; each must come out of the gate as it went in."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import random
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pytest_pan import InputError
+from pytest_pan.instrument.gate import borrowed, kept_randomness, on_device
+from pytest_pan.instrument.tap import Tap, tapped
+
+IMAGES = torch.rand(2, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+
+
+class Mischief(nn.Module):
+    """A network with every kind of state, whose forward pass also does ``deed`` to itself."""
+
+    def __init__(self, deed: Callable[[Any, Tensor], Any], fails: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3, padding=1)
+        self.norm = nn.BatchNorm2d(2)
+        self.drop = nn.Dropout()
+        self.register_buffer("count", torch.zeros((), dtype=torch.long))
+        self.register_buffer("nan", torch.tensor([float("nan"), 1.0]))
+        self.register_buffer("none", None)
+        self.register_buffer("flag", torch.tensor([True, False]))
+        self.register_buffer("phase", torch.tensor([1 + 2j]).conj())
+        self.register_buffer("small", torch.ones(3).to(torch.float8_e4m3fn))
+        self.plain = torch.zeros(3)
+        self.cache: Any = None
+        self.table: dict[str, Any] = {"first": torch.zeros(2)}
+        self.history: list[Any] = [torch.zeros(2)]
+        self.recent: deque[Any] = deque([1, 2], maxlen=2)
+        self.seen = {1}
+        self.deed, self.fails = deed, fails
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.deed(self, x)
+        y = self.drop(self.norm(self.conv(x)))
+        if self.fails:
+            raise RuntimeError("half-way")
+        return y
+
+
+DEEDS: dict[str, Callable[[Any, Tensor], Any]] = {
+    "counts in a buffer": lambda m, x: m.count.add_(1),
+    "replaces a buffer": lambda m, x: setattr(m, "count", m.count + 1),
+    "fills an empty buffer": lambda m, x: setattr(m, "none", x),
+    "writes over NaN": lambda m, x: m.nan.zero_(),
+    "writes NaN": lambda m, x: m.norm.running_mean.fill_(float("nan")),
+    "writes booleans, complex and eight-bit floats": lambda m, x: [
+        b.zero_() for b in (m.flag, m.phase, m.small)
+    ],
+    "scales a weight in place": lambda m, x: m.conv.weight.data.mul_(2),
+    "replaces the values of a weight": lambda m, x: setattr(m.conv.weight, "data", x),
+    "replaces a weight": lambda m, x: setattr(m.conv, "bias", nn.Parameter(torch.ones(2))),
+    "deletes a weight": lambda m, x: setattr(m.conv, "bias", None),
+    "freezes a weight": lambda m, x: m.conv.weight.requires_grad_(False),
+    "sets a gradient": lambda m, x: setattr(m.conv.weight, "grad", torch.ones(2, 1, 3, 3)),
+    "clears a gradient": lambda m, x: setattr(m.conv.bias, "grad", None),
+    "changes a tensor that is no buffer": lambda m, x: m.plain.add_(1),
+    "caches on itself": lambda m, x: setattr(m, "cache", x),
+    "sets a new attribute": lambda m, x: setattr(m, "fresh", x),
+    "deletes an attribute": lambda m, x: delattr(m, "cache"),
+    "caches in a dict": lambda m, x: m.table.update(second=x),
+    "empties a dict": lambda m, x: m.table.clear(),
+    "changes a tensor in a dict": lambda m, x: m.table["first"].add_(1),
+    "appends to a list": lambda m, x: m.history.append(x),
+    "changes a tensor in a list": lambda m, x: m.history[0].add_(1),
+    "turns a queue": lambda m, x: m.recent.append(3),
+    "adds to a set": lambda m, x: m.seen.add(2),
+    "adds a module": lambda m, x: m.add_module("more", nn.Linear(1, 1)),
+    "replaces a module": lambda m, x: setattr(m, "drop", nn.Identity()),
+    "goes back to training": lambda m, x: m.train(),
+    "sets a flag": lambda m, x: setattr(m.norm, "track_running_stats", False),
+    "changes a padding mode": lambda m, x: setattr(m.conv, "padding_mode", "reflect"),
+    "leaves hooks": lambda m, x: (
+        m.conv.register_forward_hook(lambda *a: None),
+        m.register_forward_pre_hook(lambda *a: None),
+    ),
+    "removes a hook": lambda m, x: m.norm._forward_hooks.clear(),
+    "draws": lambda m, x: (torch.rand(1), np.random.rand(), random.random()),
+    "seeds": lambda m, x: (torch.manual_seed(5), np.random.seed(5), random.seed(5)),
+}
+
+
+def frozen(value: Any) -> Any:
+    """A value that compares equal later only if nothing in it has changed, bit for bit."""
+    if isinstance(value, Tensor):
+        bits = value.detach().resolve_conj().contiguous().reshape(-1).view(torch.uint8)
+        return id(value), value.dtype, tuple(value.shape), value.requires_grad, bits.tolist()
+    if isinstance(value, dict):
+        return id(value), [(key, frozen(item)) for key, item in value.items()]
+    if isinstance(value, list | deque | set | tuple):
+        return id(value), [frozen(item) for item in value]
+    return id(value), str(value)
+
+
+def everything(model: nn.Module) -> dict[str, Any]:
+    """All state of all modules, the generators and torch's own hooks, read by hand."""
+    registry = nn.modules.module
+    return {
+        "modules": [
+            (name, {key: frozen(value) for key, value in sorted(vars(module).items())})
+            for name, module in model.named_modules()
+        ],
+        "gradients": [(name, frozen(p.grad)) for name, p in model.named_parameters()],
+        "random": (
+            random.getstate(),
+            [str(part) for part in np.random.get_state(legacy=True)],
+            torch.get_rng_state().tolist(),
+        ),
+        "torch": (
+            torch.is_grad_enabled(),
+            torch.is_inference_mode_enabled(),
+            torch.is_autocast_enabled("cpu"),
+            torch.overrides._get_current_function_mode_stack(),
+        ),
+        "registry": {
+            key: list(value)
+            for key, value in vars(registry).items()
+            if key.startswith("_global") and isinstance(value, dict)
+        },
+    }
+
+
+def used(deed: Callable[[Any, Tensor], Any], fails: bool = False) -> Mischief:
+    """The model as a user has it: trained a step, flags mixed, a hook of the user's own."""
+    model = Mischief(lambda m, x: None, fails=False).train()
+    model(IMAGES).square().sum().backward()
+    model.drop.eval()
+    model.norm.register_forward_hook(lambda module, args, output: None)
+    model.norm.weight.requires_grad_(False)
+    model.deed, model.fails = deed, fails
+    return model
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["returns", "raises"])
+@pytest.mark.parametrize("deed", DEEDS)
+def test_whatever_the_forward_pass_does_the_model_comes_out_as_it_went_in(
+    deed: str, fails: bool
+) -> None:
+    model = used(DEEDS[deed], fails)
+    before = everything(model)
+    try:
+        with borrowed(model, seed=1) as inside, tapped(Tap(inside, lambda call: None)) as tap:
+            tap.begin()
+            inside(IMAGES)
+    except (RuntimeError, AttributeError, TypeError):
+        assert fails or deed in FATAL
+    assert everything(model) == before
+    model.deed, model.fails = (lambda m, x: None), False
+    model.train()(IMAGES).sum().backward()
+
+
+FATAL = {"replaces the values of a weight"}
+"""After these the network cannot go on, so that its own forward pass raises."""
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_also_when_it_is_interrupted(error: type[BaseException]) -> None:
+    def interrupt(model: Any, x: Tensor) -> None:
+        model.count += 1
+        raise error
+
+    model = used(interrupt)
+    before = everything(model)
+    tap = Tap(model, lambda call: None)
+    with pytest.raises(error), borrowed(model, seed=1) as inside, tapped(tap):
+        inside(IMAGES)
+    assert everything(model) == before
+
+
+def test_the_deeds_do_change_the_model_when_nothing_guards_it() -> None:
+    """The check of the checks: without the gate every deed shows."""
+    for name, deed in DEEDS.items():
+        model = used(deed)
+        before = everything(model)
+        with torch.no_grad():
+            deed(model, IMAGES)
+        assert everything(model) != before, name
+
+
+@functools.lru_cache
+def grid(size: int) -> Tensor:
+    """A cache beyond the model, such as many position encodings have."""
+    return torch.linspace(0, 1, size)
+
+
+def test_what_a_model_caches_outside_of_itself_can_still_be_trained_with() -> None:
+    """Under inference_mode it could not: "Inference tensors cannot be saved for backward"."""
+    grid.cache_clear()
+
+    class Positioned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 1, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x) * grid(x.shape[-1])
+
+    model = Positioned()
+    with borrowed(model, seed=0):
+        model(IMAGES)
+    model(IMAGES).sum().backward()
+    assert model.conv.weight.grad is not None
+
+
+def test_a_model_that_differentiates_inside_its_forward_pass_can_be_audited() -> None:
+    def gradient(model: Any, x: Tensor) -> None:
+        with torch.enable_grad():
+            y = x.clone().requires_grad_()
+            torch.autograd.grad(model.conv(y).square().sum(), y)
+
+    model = used(gradient)
+    before = everything(model)
+    with borrowed(model, seed=0):
+        model(IMAGES)
+    assert everything(model) == before
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated")
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+    ],
+)
+def test_normalised_weights_old_and_new_stay_trainable(wrap: Any) -> None:
+    model = nn.Sequential(wrap(nn.Conv2d(1, 2, 3, padding=1))).train()
+    model(IMAGES).sum().backward()
+    before = everything(model)
+    with borrowed(model, seed=0):
+        model(IMAGES)
+    assert everything(model) == before
+    model(IMAGES).sum().backward()
+
+
+def test_a_module_in_two_places_is_put_back_once_and_whole() -> None:
+    layer = nn.BatchNorm2d(1)
+    model = nn.Sequential(layer, nn.Sequential(layer)).train()
+    with borrowed(model, seed=0):
+        assert not layer.training
+    assert layer.training
+    assert model[0] is model[1][0]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:Warning")
+@pytest.mark.parametrize("training", [True, False])
+def test_a_scripted_part_keeps_its_flag_and_its_buffers(training: bool) -> None:
+    part = torch.jit.script(nn.Sequential(nn.BatchNorm2d(1), nn.Dropout()))
+    model = nn.Sequential(part).train(training)
+    with borrowed(model, seed=0):
+        assert not part.training
+        model(IMAGES)
+        next(part.buffers()).fill_(9)
+    assert {module.training for module in part.modules()} == {training}
+    assert next(part.buffers()).tolist() == [0]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:Warning")
+def test_a_frozen_script_which_has_no_flag_gets_none() -> None:
+    part = torch.jit.freeze(torch.jit.script(nn.Sequential(nn.ReLU()).eval()))
+    with borrowed(nn.Sequential(part), seed=0) as model:
+        model(IMAGES)
+    assert not hasattr(part, "training")
+
+
+@pytest.mark.parametrize(
+    ("layer", "kind"),
+    [
+        (nn.LazyConv2d(2, 3, padding=1), "0.weight: lazy parameter"),
+        (nn.LazyBatchNorm2d(), "0.weight: lazy parameter"),
+        (nn.LazyBatchNorm2d(affine=False), "0.running_mean: lazy buffer"),
+    ],
+)
+def test_lazy_modules_are_refused_with_the_way_out_and_ran_once_are_fine(
+    layer: nn.Module, kind: str
+) -> None:
+    model = nn.Sequential(layer)
+    message = kind + r" is not initialised.*Run the model once"
+    with pytest.raises(InputError, match=message), borrowed(model, seed=0):
+        pytest.fail("came in")
+    model(IMAGES)
+    with borrowed(model, seed=0):
+        model(IMAGES)
+
+
+def draws() -> tuple[float, float, float]:
+    return float(torch.rand(1)), float(np.random.rand()), random.random()
+
+
+def _raise_unless_equal(drawn: Any, expected: Any) -> None:
+    """LookupError, as a model might raise, where they are equal."""
+    raise LookupError if drawn == expected else AssertionError((drawn, expected))
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 + 7, 2**64 - 1, 2**80])
+def test_any_whole_number_seeds_and_the_users_own_draws_go_on_undisturbed(seed: int) -> None:
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
+    expected = [draws(), draws()]
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
+    first = draws()
+    with kept_randomness(seed):
+        inside = draws()
+    with pytest.raises(LookupError), kept_randomness(seed):
+        _raise_unless_equal(draws(), inside)
+    assert [first, draws()] == expected
+
+
+def test_gates_in_one_another_put_back_in_order() -> None:
+    model = used(DEEDS["counts in a buffer"])
+    before = everything(model)
+    with borrowed(model, seed=0):
+        model(IMAGES)
+        within = everything(model)
+        with borrowed(model, seed=1):
+            model(IMAGES)
+        assert everything(model) == within
+    assert everything(model) == before
+
+
+def test_a_model_of_inference_tensors_comes_out_as_it_went_in_too() -> None:
+    with torch.inference_mode():
+        model = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.BatchNorm2d(1)).train()
+    before = copy.deepcopy(model.state_dict())
+    with borrowed(model, seed=0), torch.inference_mode():
+        model(IMAGES)
+        model[1].running_mean.add_(1)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+META = torch.device("meta")
+
+
+def test_a_copy_leaves_the_original_where_it_lies() -> None:
+    model = nn.Sequential(OrderedDict(conv=nn.Conv2d(1, 1, 3), norm=nn.BatchNorm2d(1)))
+    there = on_device(model, META)
+    assert {value.device.type for value in there.state_dict().values()} == {"meta"}
+    assert {value.device.type for value in model.state_dict().values()} == {"cpu"}
+    assert on_device(nn.Sequential(nn.ReLU()), torch.device("cpu"))[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated")
+def test_a_model_that_cannot_be_copied_says_so_and_what_to_do() -> None:
+    """The old weight_norm keeps a tensor that has a history, which cannot be deep-copied."""
+    model = nn.utils.weight_norm(nn.Conv2d(1, 1, 3))
+    model(IMAGES)
+    with pytest.raises(InputError, match=r"Conv2d: cannot copy the model to meta .*Move it there"):
+        on_device(model, META)
+
+
+def test_the_users_own_settings_hold_inside() -> None:
+    """Autocast around the audit is the user's wish, as are their default types."""
+    model = nn.Conv2d(1, 1, 3, padding=1)
+    with torch.autocast("cpu", torch.bfloat16), borrowed(model, seed=0):
+        assert model(IMAGES).dtype == torch.bfloat16
+        assert F.conv2d(IMAGES, model.weight).dtype == torch.bfloat16
