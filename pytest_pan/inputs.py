@@ -1,9 +1,8 @@
-"""Models and images from what users have."""
+"""Images from what users have."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,105 +14,12 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from pytest_pan.errors import InputError, PanError
+from pytest_pan.fingerprints import raw_bytes
 from pytest_pan.folders import WHAT_IMAGES_CAN_BE, ImageFolder, Transform, imagenet_transform
 from pytest_pan.records import Skip
 
 _IMAGE_KEYS = ("image", "images", "img", "pixel_values", "input", "inputs", "x")
 _LABEL_KEYS = ("label", "labels", "target", "targets", "y")
-
-__all__ = ["ImageFolder", "Images", "Transform", "imagenet_transform", "load_model", "model_facts"]
-
-
-def load_model(model: object, arguments: Mapping[str, Any] | None = None) -> nn.Module:
-    """A model from an ``nn.Module`` or from ``"module:callable"``, called with ``arguments``.
-
-    Wrappers of torch.compile and of data parallelism are taken off. Raises :class:`InputError`
-    for TorchScript, for what is no module, and for a callable that fails (a missing weights file).
-    """
-    where = f"model {model!r}" if isinstance(model, str) else "model"
-    if isinstance(model, str):
-        model = _call(model, arguments or {})
-    while isinstance(model, nn.Module):
-        inner = getattr(model, "_orig_mod", None)
-        if inner is None and isinstance(
-            model, nn.DataParallel | nn.parallel.DistributedDataParallel
-        ):
-            inner = model.module
-        if not isinstance(inner, nn.Module):
-            break
-        model = inner
-    if isinstance(model, torch.jit.ScriptModule | torch.jit.ScriptFunction):
-        raise InputError(
-            "TorchScript hides its convolutions",
-            where=where,
-            got=type(model).__name__,
-            allowed="the nn.Module it was made from",
-            next="Audit the eager model before scripting or tracing it.",
-        )
-    if not isinstance(model, nn.Module):
-        raise InputError(
-            "no model",
-            where=where,
-            got=type(model).__name__,
-            allowed="a torch.nn.Module, or 'module:callable' that gives one",
-        )
-    return model
-
-
-def _call(spec: str, arguments: Mapping[str, Any]) -> object:
-    module, _, attribute = spec.partition(":")
-    if not module or not attribute:
-        raise InputError(
-            "model",
-            got=repr(spec),
-            allowed="'module:callable'",
-            next="For example 'torchvision.models:mobilenet_v2'.",
-        )
-    try:
-        target: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            target = getattr(target, part)
-        return target if isinstance(target, nn.Module) else target(**arguments)
-    except Exception as error:
-        raise InputError(
-            f"{type(error).__name__}: {error}",
-            where=f"model {spec!r} with {dict(arguments)}",
-            next="Is the module importable from here, and is its weights file where it looks?",
-        ) from error
-
-
-def model_facts(model: nn.Module, name: str = "") -> dict[str, Any]:
-    """Name, digest and parameter count: what a reader needs to know which model it was.
-
-    The digest is the SHA-256 of class names and geometry, and of the names, types, shapes and
-    bytes of the state dict.
-    """
-    digest = hashlib.sha256()
-    for path, module in model.named_modules():
-        geometry = f"{path} {type(module).__qualname__}({module.extra_repr()})\n"
-        digest.update(geometry.encode())
-    for key, value in model.state_dict().items():
-        digest.update(key.encode())
-        if isinstance(value, Tensor):
-            digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
-            digest.update(raw_bytes(value))
-    return {
-        "name": name or type(model).__name__,
-        "digest": digest.hexdigest(),
-        "parameters": sum(p.numel() for p in model.parameters()),
-    }
-
-
-def raw_bytes(tensor: Tensor) -> memoryview:
-    """The values as they lie in memory, in the order of the indices."""
-    plain = tensor.detach().cpu()
-    if plain.is_quantized:
-        plain = plain.int_repr()
-    if plain.layout != torch.strided:
-        plain = plain.to_dense()
-    flat = plain.resolve_conj().resolve_neg().contiguous().reshape(-1)
-    values: memoryview = flat.view(torch.uint8).numpy().data
-    return values
 
 
 class Images:
@@ -141,8 +47,7 @@ class Images:
         self.skips: list[Skip] = []
         self._count = self._labelled = 0
         self._shape: tuple[int, ...] = ()
-        self._digest = hashlib.sha256()
-        self._digested = ""
+        self._digest, self._digested = hashlib.sha256(), ""
 
     @property
     def expected(self) -> int | None:
@@ -153,6 +58,12 @@ class Images:
             return sum(len(batch) for batch in self._batches)
         except (TypeError, NotImplementedError):
             return None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, where the data set has them (class folders do)."""
+        classes = getattr(getattr(self._batches, "dataset", None), "classes", ())
+        return tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()
 
     def facts(self) -> dict[str, Any]:
         """Count, digest, shape of one image, source and transform of what has passed."""

@@ -1,10 +1,8 @@
-"""What a PyTorch engineer would try in order to get a convolution past the tap, or a wrong name."""
+"""What a PyTorch engineer would try in order to get a padded convolution past the tap."""
 
 from __future__ import annotations
 
-import copy
 import json
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,49 +10,66 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from seam import IMAGES, WEIGHT, Calls, conv, names, seen
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
-from torch.overrides import TorchFunctionMode
-from torch.utils.checkpoint import checkpoint
 
-from pytest_pan.instrument.gate import borrowed
 from pytest_pan.instrument.tap import ConvCall, Tap, tapped, unseen_convolutions
 
-IMAGES = torch.rand(2, 4, 9, 9, generator=torch.Generator().manual_seed(0))
-WEIGHT = torch.rand(4, 4, 3, 3, generator=torch.Generator().manual_seed(1))
+
+def before(pad: nn.Module, **settings: Any) -> nn.Module:
+    return nn.Sequential(pad, conv(**settings))
 
 
-class Calls(nn.Module):
-    """A model whose forward pass is the function; its children are those given."""
+@pytest.mark.parametrize(
+    ("model", "padding", "mode", "by"),
+    [
+        (conv(padding=1), (1, 1, 1, 1), "zeros", "conv"),
+        (conv(padding=(2, 0)), (2, 2, 0, 0), "zeros", "conv"),
+        (conv(kernel=(1, 7), padding=(0, 3)), (0, 0, 3, 3), "zeros", "conv"),
+        (conv(padding="same"), (1, 1, 1, 1), "zeros", "conv"),
+        (conv(padding="same", dilation=2), (2, 2, 2, 2), "zeros", "conv"),
+        (conv(padding="valid"), (0, 0, 0, 0), "zeros", ""),
+        (conv(padding=1, groups=4, stride=2), (1, 1, 1, 1), "zeros", "conv"),
+        (before(nn.ZeroPad2d((0, 1, 2, 3))), (2, 3, 0, 1), "zeros", "pad"),
+        (before(nn.ConstantPad2d(1, 5.0)), (1, 1, 1, 1), "constant", "pad"),
+        (before(nn.ConstantPad2d(1, 0.0)), (1, 1, 1, 1), "zeros", "pad"),
+        (before(nn.ReflectionPad2d(2)), (2, 2, 2, 2), "reflect", "pad"),
+        (before(nn.ReplicationPad2d((1, 0, 0, 2))), (0, 2, 1, 0), "replicate", "pad"),
+        (before(nn.CircularPad2d(1)), (1, 1, 1, 1), "circular", "pad"),
+        (before(nn.ZeroPad2d((0, 1, 0, 1)), padding=1), (1, 2, 1, 2), "zeros", "pad+conv"),
+        (before(nn.ReflectionPad2d(1), padding=1), (2,) * 4, "reflect+zeros", "pad+conv"),
+        (before(nn.ZeroPad2d(0), padding=1), (1, 1, 1, 1), "zeros", "conv"),
+        (nn.Sequential(nn.ZeroPad2d(1), nn.ReLU(), conv()), (0, 0, 0, 0), "zeros", ""),
+    ],
+    ids=str,
+)
+def test_padding_is_known_with_its_mode_and_its_maker(
+    model: nn.Module, padding: tuple[int, ...], mode: str, by: str
+) -> None:
+    (call,) = seen(model)
+    site = call.site()
+    assert (site.padding, site.mode, site.padded_by) == (padding, mode, by)
+    assert site.input == (9, 9) or not by
 
-    def __init__(self, function: Callable[..., Any], **children: nn.Module) -> None:
-        super().__init__()
-        self.function = function
-        for name, child in children.items():
-            self.add_module(name, child)
 
-    def forward(self, x: Tensor) -> Any:
-        return self.function(self, x)
-
-
-def conv(**settings: Any) -> nn.Conv2d:
-    return nn.Conv2d(4, 4, settings.pop("kernel", 3), **settings)
+def test_a_model_without_a_batch_and_one_under_autocast_are_seen() -> None:
+    (call,) = seen(conv(padding=1), IMAGES[0])
+    assert (call.site().map, call.site().input, call.site().channels) == ((9, 9), (9, 9), 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        (call,) = seen(before(nn.ZeroPad2d(1)))
+    assert call.output.dtype == torch.bfloat16
+    assert call.site().padding == (1, 1, 1, 1)
 
 
-def seen(
-    model: nn.Module, images: Tensor = IMAGES, passed_over: dict[str, str] | None = None
-) -> list[ConvCall]:
-    """The convolutions of one forward pass through the gate."""
-    calls: list[ConvCall] = []
-    heard = {} if passed_over is None else passed_over
-    with borrowed(model, seed=0), tapped(Tap(model, calls.append, heard.__setitem__)) as tap:
-        tap.begin()
-        model(images)
-    return calls
-
-
-def names(model: nn.Module, images: Tensor = IMAGES) -> list[str]:
-    return [call.name for call in seen(model, images)]
+def test_convolutions_that_never_ran_are_listed_and_those_that_did_are_not() -> None:
+    model = Calls(
+        lambda m, x: m.used(x), used=conv(), idle=conv(), line=nn.ConvTranspose1d(1, 1, 3)
+    )
+    assert unseen_convolutions(model, set(names(model))) == [
+        ("idle", "never called"),
+        ("line", "never called"),
+    ]
+    assert unseen_convolutions(conv(), set(names(conv()))) == []
 
 
 class Same(nn.Conv2d):
@@ -209,144 +224,6 @@ def test_an_exported_program_is_seen() -> None:
     assert [call.site().padding[0] for call in seen(program.module())] == [1, 2]
 
 
-@pytest.mark.parametrize(
-    "wrap", [parametrizations.weight_norm, parametrizations.spectral_norm, lambda layer: layer]
-)
-def test_a_parametrised_convolution_is_seen_once_under_its_own_name(
-    wrap: Callable[[nn.Module], nn.Module],
-) -> None:
-    layer = wrap(conv(padding=1, groups=4))
-    (call,) = seen(nn.Sequential(nn.Identity(), layer))
-    assert (call.name, call.groups, call.kernel) == ("1", 4, (3, 3))
-
-
-@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated")
-def test_the_old_weight_norm_is_seen() -> None:
-    assert names(nn.Sequential(nn.utils.weight_norm(conv(padding=1)))) == ["0"]
-
-
-def test_modules_shared_under_two_names_are_two_sites_of_the_first() -> None:
-    layer = conv(padding=1)
-    model = nn.Sequential(layer, nn.Sequential(layer))
-    assert names(model) == ["0", "0#2"]
-    assert unseen_convolutions(model, {"0", "0#2"}) == []
-
-
-def test_a_copy_of_the_model_made_inside_the_forward_pass_is_named_after_the_caller() -> None:
-    model = Calls(lambda m, x: copy.deepcopy(m.c)(m.c(x)), c=conv(padding=1))
-    assert names(model) == ["c", "(model)"]
-
-
-def test_a_checkpointed_block_keeps_its_names() -> None:
-    model = Calls(
-        lambda m, x: checkpoint(m.block, x, use_reentrant=False),
-        block=nn.Sequential(conv(padding=1), conv(padding=1)),
-    )
-    assert names(model) == ["block.0", "block.1"]
-
-
-def test_under_functional_call_the_names_are_the_modules() -> None:
-    inner = nn.Sequential(conv(padding=1))
-    weights = {name: value * 2 for name, value in inner.named_parameters()}
-    model = Calls(lambda m, x: torch.func.functional_call(m.inner, weights, x), inner=inner)
-    (call,) = seen(model)
-    assert call.name == "inner.0"
-    assert torch.equal(call.weight, inner[0].weight * 2)
-
-
-class Quiet(TorchFunctionMode):
-    """Another tool's mode, inside ours."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("mode", [Quiet, lambda: torch.device("cpu"), torch.no_grad])
-def test_another_mode_inside_the_model_hides_nothing(mode: Callable[[], Any]) -> None:
-    def forward(m: Any, x: Tensor) -> Tensor:
-        with mode():
-            return m.c(F.pad(x, (1, 1, 1, 1)))
-
-    (call,) = seen(Calls(forward, c=conv()))
-    assert (call.name, call.site().padding) == ("c", (1, 1, 1, 1))
-
-
-def test_another_mode_around_the_tap_sees_nothing_less_and_changes_nothing() -> None:
-    with Quiet():
-        assert names(nn.Sequential(conv(padding=1))) == ["0"]
-
-
-def test_two_taps_in_one_another_both_see_all() -> None:
-    outer: list[str] = []
-    model = nn.Sequential(conv(padding=1), conv(padding=1))
-    with tapped(Tap(model, lambda call: outer.append(call.name))):
-        assert names(model) == outer == ["0", "1"]
-
-
-def test_hooks_of_the_user_that_run_convolutions_do_not_shift_the_names() -> None:
-    model = nn.Sequential(conv(padding=1), conv(padding=1))
-    model[0].register_forward_pre_hook(lambda m, args: (F.conv2d(args[0], WEIGHT, padding=1),))
-    model[0].register_forward_hook(lambda m, args, out: F.conv2d(out, WEIGHT, padding=1))
-    found = names(model)
-    assert len(found) == len(set(found)) == 4
-    assert found[-1] == "1"
-
-
-def test_a_user_hook_that_raises_and_is_caught_leaves_the_names_right() -> None:
-    def refuse(module: nn.Module, args: Any) -> None:
-        raise KeyError("refused")
-
-    def forward(m: Any, x: Tensor) -> Tensor:
-        with pytest.raises(KeyError):
-            m.bad(x)
-        return F.conv2d(m.good(x), WEIGHT, padding=1)
-
-    model = Calls(forward, bad=nn.Sequential(conv()), good=conv(padding=1))
-    model.bad[0].register_forward_pre_hook(refuse)
-    assert names(model) == ["good", "(model)"]
-
-
-def test_another_thread_in_the_same_model_does_not_disturb_the_names() -> None:
-    """Global hooks fire in every thread: a served model may be in use while it is audited."""
-    ready, done = threading.Event(), threading.Event()
-
-    def block(module: nn.Module, x: Tensor) -> Tensor:
-        if threading.current_thread() is not threading.main_thread():
-            ready.set()
-            done.wait(10)
-        return x
-
-    model = nn.Sequential(nn.Sequential(Calls(block)), conv(padding=1))
-    calls: list[str] = []
-    with tapped(Tap(model, lambda call: calls.append(call.name))) as tap:
-        tap.begin()
-        other = threading.Thread(target=model[0], args=(IMAGES,))
-        other.start()
-        assert ready.wait(10)
-        model(IMAGES)
-        F.conv2d(IMAGES, WEIGHT)
-        done.set()
-        other.join()
-    assert calls == ["1", "(model)"]
-
-
-def test_a_pass_that_broke_off_does_not_change_the_numbers_of_the_next() -> None:
-    def forward(m: Any, x: Tensor) -> Tensor:
-        x = m.c(x)
-        if x.shape[0] == 1:
-            raise KeyboardInterrupt
-        return m.c(x)
-
-    model, calls = Calls(forward, c=conv(padding=1)), []
-    with tapped(Tap(model, lambda call: calls.append(call.name))) as tap:
-        tap.begin()
-        with pytest.raises(KeyboardInterrupt):
-            model(IMAGES[:1])
-        tap.begin()
-        model(IMAGES)
-    assert calls == ["c", "c", "c#2"]
-
-
 def test_what_see_gives_back_is_what_the_next_layer_gets() -> None:
     """Doubling the first output doubles what a linear network gives."""
     model = nn.Sequential(conv(padding=1, bias=False), conv(padding=1, bias=False))
@@ -443,20 +320,3 @@ def test_a_quantised_convolution_is_listed_called_or_not() -> None:
     assert not calls
     assert set(found) == {"used", "idle"}
     assert all("quantised" in why for why in found.values())
-
-
-def test_a_name_with_a_number_sign_is_not_taken_for_a_second_call() -> None:
-    model = nn.ModuleDict({"a#b": conv(padding=1)})
-    wrapper = Calls(lambda m, x: m.d["a#b"](x), d=model)
-    found = names(wrapper)
-    assert found == ["d.a#b"]
-    assert unseen_convolutions(wrapper, set(found)) == []
-
-
-def test_a_compiled_part_runs_as_written_and_is_seen() -> None:
-    model = nn.Sequential(torch.compile(nn.Sequential(conv(padding=1)), backend="eager"))
-    (name,) = names(model)
-    assert name.startswith("0.")
-    inner = nn.Sequential(conv(padding=1))
-    inner.compile(backend="eager")
-    assert names(inner) == ["0"]

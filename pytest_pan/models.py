@@ -1,0 +1,80 @@
+"""Models from what users have."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from pytest_pan.errors import InputError
+from pytest_pan.fingerprints import model_digest
+
+
+def load_model(model: object, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+    """A model from an ``nn.Module`` or from ``"module:callable"``, called with ``arguments``.
+
+    Wrappers of torch.compile and of data parallelism are taken off. Raises :class:`InputError`
+    for TorchScript, for what is no module, and for a callable that fails (a missing weights file).
+    """
+    where = f"model {model!r}" if isinstance(model, str) else "model"
+    if isinstance(model, str):
+        model = _call(model, arguments or {})
+    while isinstance(model, nn.Module):
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and isinstance(
+            model, nn.DataParallel | nn.parallel.DistributedDataParallel
+        ):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            break
+        model = inner
+    if isinstance(model, torch.jit.ScriptModule | torch.jit.ScriptFunction):
+        raise InputError(
+            "TorchScript hides its convolutions",
+            where=where,
+            got=type(model).__name__,
+            allowed="the nn.Module it was made from",
+            next="Audit the eager model before scripting or tracing it.",
+        )
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            "no model",
+            where=where,
+            got=type(model).__name__,
+            allowed="a torch.nn.Module, or 'module:callable' that gives one",
+        )
+    return model
+
+
+def _call(spec: str, arguments: Mapping[str, Any]) -> object:
+    module, _, attribute = spec.partition(":")
+    if not module or not attribute:
+        raise InputError(
+            "model",
+            got=repr(spec),
+            allowed="'module:callable'",
+            next="For example 'torchvision.models:mobilenet_v2'.",
+        )
+    try:
+        target: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            target = getattr(target, part)
+        return target if isinstance(target, nn.Module) else target(**arguments)
+    except Exception as error:
+        raise InputError(
+            f"{type(error).__name__}: {error}",
+            where=f"model {spec!r} with {dict(arguments)}",
+            next="Is the module importable from here, and is its weights file where it looks?",
+        ) from error
+
+
+def model_facts(model: nn.Module, name: str = "") -> dict[str, Any]:
+    """Name, digest and parameter count: what a reader needs to know which model it was."""
+    return {
+        "name": name or type(model).__name__,
+        "digest": model_digest(model),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
