@@ -5,11 +5,17 @@ from __future__ import annotations
 import networks
 import pytest
 from torch import Tensor, nn
+from torchvision.models import MobileNet_V2_Weights
 
 
 @pytest.fixture(scope="session")
 def pan_model() -> nn.Module:
     return networks.mobilenet_v2()
+
+
+@pytest.fixture(scope="session")
+def pan_classes() -> object:
+    return MobileNet_V2_Weights.IMAGENET1K_V1
 
 
 @pytest.fixture(scope="session")

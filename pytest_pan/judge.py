@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable
 
 from pytest_pan import measures
+from pytest_pan.plans import Control
 from pytest_pan.records import Audit, Limit, Verdict
 
 _WORST_LAYERS = 3
@@ -18,21 +20,46 @@ def judge(audit: Audit, limits: Iterable[Limit]) -> tuple[Verdict, ...]:
 
 
 def _judge_one(audit: Audit, limit: Limit) -> Verdict:
-    value = audit.measures[limit.measure].value
+    value, missing = _value(audit, limit)
     within = value <= limit.bound if limit.direction == "max" else value >= limit.bound
+    evidence = [missing] if missing else []
+    if not missing and not within:
+        evidence = _evidence(audit, limit)
     return Verdict(
         limit=limit,
         value=value,
         outcome="pass" if within else "fail",
-        evidence=() if within else tuple(_evidence(audit, limit)),
+        evidence=tuple(evidence),
     )
+
+
+def _value(audit: Audit, limit: Limit) -> tuple[float, str]:
+    """The figure that the limit is about, and why there is none if there is none (NaN)."""
+    measured = audit.measures.get(limit.measure)
+    if measured is None:
+        probe = measures.find(limit.measure).probe
+        what = (
+            "labels or class outputs that are not there"
+            if probe in audit.settings.probes
+            else (f"the probe {probe!r}")
+        )
+        return math.nan, f"not measured: it needs {what}"
+    if limit.target:
+        if limit.target not in measured.classes:
+            close = difflib.get_close_matches(limit.target, measured.classes, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            return math.nan, f"no class {limit.target!r} among {len(measured.classes)}{hint}"
+        return measured.classes[limit.target], ""
+    undefined = "undefined: no layer was examined" if math.isnan(measured.value) else ""
+    return measured.value, undefined
 
 
 def _evidence(audit: Audit, limit: Limit) -> list[str]:
     """The layers with the highest figures and, for counts of PANs, the strongest neurons."""
     measure = measures.find(limit.measure)
-    if math.isnan(audit.measures[limit.measure].value):
-        return ["undefined: no layer was examined"]
+    control = audit.measures[limit.measure].control
+    if control is not None:
+        return _beside(audit, limit, control)
     by_site = dict(audit.measures[limit.measure].sites)
     if limit.measure.startswith("layer") and limit.direction == "max":
         by_site = {name: value for name, value in by_site.items() if value > limit.bound}
@@ -51,13 +78,29 @@ def _evidence(audit: Audit, limit: Limit) -> list[str]:
     return lines
 
 
+def _beside(audit: Audit, limit: Limit, control: Control) -> list[str]:
+    """What random neurons did, and for odds the classes that moved most."""
+    text = measures.find(limit.measure).text
+    lines = []
+    if control.low is not None and control.high is not None and not limit.target:
+        lines.append(f"95 % interval over images: {text(control.low)} to {text(control.high)}")
+    if control.draws:
+        drawn = ", ".join(text(draw) for draw in control.draws)
+        beaten = control.rank - 1
+        lines.append(f"random neurons, as many a layer: {drawn}; {beaten} draws reach the PANs'")
+    by_class = audit.measures[limit.measure].classes
+    worst = sorted(by_class.items(), key=lambda item: -item[1])[:_WORST_NEURONS]
+    lines += [f"class {name}: {text(value)}" for name, value in worst]
+    return lines
+
+
 def explain(audit: Audit, verdict: Verdict, *, report: str = "") -> str:
     """A failed verdict as a finding: value, limit, where from, what did it, how to look closer."""
     limit = verdict.limit
     measure = measures.find(limit.measure)
     relation = "is above" if limit.direction == "max" else "is below"
     lines = [
-        f"{audit.model['name']}: {limit.measure} {measure.text(verdict.value)} {relation} "
+        f"{audit.model['name']}: {_subject(limit)} {measure.text(verdict.value)} {relation} "
         f"{limit.keyword} = {measure.text(limit.bound)} ({limit.origin})",
         f"  {audit.pan_count} of {audit.neuron_count} neurons in {len(audit.sites)} layers are "
         f"padding aware, on {audit.images['count']} images at theta {audit.settings.theta}",
@@ -65,3 +108,7 @@ def explain(audit: Audit, verdict: Verdict, *, report: str = "") -> str:
         f"  look closer: {report or 'add --pan-report=html to the command'}",
     ]
     return "\n".join(lines)
+
+
+def _subject(limit: Limit) -> str:
+    return f"{limit.measure} of {limit.target}" if limit.target else limit.measure

@@ -20,7 +20,13 @@ from pytest_pan.records import Audit, Limit, Settings, Verdict
 
 Tick = Callable[[int, int | None], None]
 
-_EXTRAS: Mapping[str, Any] = {"transform": None, "arguments": None, "name": ""}
+_EXTRAS: Mapping[str, Any] = {
+    "transform": None,
+    "arguments": None,
+    "name": "",
+    "outputs": None,
+    "classes": None,
+}
 """What may be given beside settings, with the default that leaving it out means."""
 
 
@@ -41,6 +47,11 @@ class Ledger:
         self._made: list[_Made] = []
         self._to_send: list[str] = []
         self._arrived: dict[str, Audit] = {}
+
+    def need(self, probes: Iterable[str]) -> None:
+        """Lets every audit of this run look for these as well: limits ask for their figures."""
+        every = dict.fromkeys((*self.settings.probes, *probes))
+        self.settings = replace(self.settings, probes=tuple(every))
 
     def audit(self, model: object, images: object, given: dict[str, Any], tick: Tick) -> Audit:
         """The audit asked for: made now, or before if all it was asked with is the same.

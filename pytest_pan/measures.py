@@ -12,7 +12,7 @@ from pytest_pan.errors import ConfigError
 from pytest_pan.records import Limit
 
 Better = Literal["lower", "higher"]
-Unit = Literal["fraction", "count"]
+Unit = Literal["fraction", "count", "number"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,10 @@ class Measure:
     better: Better
     source: str
     meaning: str
-    per_site: str
+    per_site: str = ""
+    """What its figure of a single layer says; empty where there is none."""
+    probe: str = "pans"
+    """The probe that gives it."""
 
     def text(self, value: float) -> str:
         """The value as people read it: ``2.16 %`` for a fraction, ``155`` for a count."""
@@ -32,10 +35,12 @@ class Measure:
             return "undefined"
         if self.unit == "fraction":
             return f"{100 * value:.2f} %"
-        return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+        whole = self.unit == "count" and float(value).is_integer()
+        return f"{value:,.0f}" if whole else f"{value:,.3g}"
 
 
 _PAN = "Padding Aware Neurons, section 3"
+_ODDS = "Padding Aware Neurons, section 4.1"
 
 MEASURES: tuple[Measure, ...] = (
     Measure(
@@ -80,9 +85,98 @@ MEASURES: tuple[Measure, ...] = (
         "the opposite one, or that are padded unequally to begin with.",
         per_site="1 where the layer is uneven, else 0",
     ),
+    Measure(
+        name="log_odds_shift",
+        unit="number",
+        better="lower",
+        source=_ODDS,
+        meaning="The largest |log-odds| of a class when the PANs' padding is swapped: 0.05 is "
+        "about 5 %.",
+        probe="influence",
+    ),
+    Measure(
+        name="log_odds_excess",
+        unit="number",
+        better="lower",
+        source="this project",
+        meaning="By how much log_odds_shift exceeds its mean over random neurons, as many in each "
+        "layer.",
+        probe="influence",
+    ),
+    Measure(
+        name="classes_shifted",
+        unit="count",
+        better="lower",
+        source=f"{_ODDS} (Table 3)",
+        meaning="Classes whose odds change by more than 7 %.",
+        probe="influence",
+    ),
+    Measure(
+        name="prediction_flips",
+        unit="count",
+        better="lower",
+        source="Padding Aware Neurons, section 4.2",
+        meaning="Predictions that change when the PANs' padding is swapped.",
+        probe="influence",
+    ),
+    Measure(
+        name="sample_influence",
+        unit="number",
+        better="lower",
+        source="Padding Aware Neurons, section 4.2",
+        meaning="99th percentile over images of the L1 distance between the logits.",
+        probe="influence",
+    ),
+    Measure(
+        name="accuracy_drop",
+        unit="fraction",
+        better="lower",
+        source="this project",
+        meaning="Accuracy less accuracy with the PANs' padding swapped; needs labels.",
+        probe="influence",
+    ),
+    Measure(
+        name="pan_floor",
+        unit="fraction",
+        better="lower",
+        source="this project",
+        meaning="PANs as a share of the neurons where every padding is swapped: what the method "
+        "reports when there is no padding to see.",
+        probe="influence",
+    ),
+    Measure(
+        name="nascent_fraction",
+        unit="fraction",
+        better="lower",
+        source="Padding Aware Neurons, section 3.3; the procedure is this project's",
+        meaning="PANs that lose a side when only their own layer's padding is swapped.",
+        probe="influence",
+    ),
+    Measure(
+        name="downstream_fraction",
+        unit="fraction",
+        better="lower",
+        source="Padding Aware Neurons, section 3.3; the procedure is this project's",
+        meaning="PANs that keep a side then and lose it when every earlier layer's is swapped.",
+        probe="influence",
+    ),
+    Measure(
+        name="intrusion_flips",
+        unit="count",
+        better="lower",
+        source="Padding Aware Neurons, section 5; the procedure is this project's",
+        meaning="Predictions that one row or column of zeros inside the image changes, at the "
+        "position that changes most.",
+        probe="intrusion",
+    ),
 )
 
 BY_NAME: Mapping[str, Measure] = {measure.name: measure for measure in MEASURES}
+
+BY_CLASS = ("log_odds_shift",)
+"""Measures with a figure for each class, which can be bounded one by one."""
+
+_SIGNED = ("accuracy_drop", "log_odds_excess")
 
 
 def find(name: str, *, where: str = "") -> Measure:
@@ -97,10 +191,11 @@ def find(name: str, *, where: str = "") -> Measure:
     )
 
 
-def limit(keyword: str, bound: Any, *, origin: str) -> Limit:
-    """``max_pan_fraction, 0.03`` as a :class:`Limit`; ``origin`` says where it was written.
+def limits(keyword: str, bound: Any, *, origin: str) -> tuple[Limit, ...]:
+    """``max_pan_fraction, 0.03`` as limits; ``origin`` says where it was written.
 
-    Raises :class:`ConfigError` for an unknown keyword and for a bound that no value could meet.
+    A bound of a class is written ``{"tench": 0.05}``: a limit each. Raises :class:`ConfigError`
+    for an unknown keyword and for a bound that no value could meet.
     """
     side, _, name = keyword.partition("_")
     if side not in ("max", "min") or name not in BY_NAME:
@@ -111,18 +206,39 @@ def limit(keyword: str, bound: Any, *, origin: str) -> Limit:
             allowed="max_<measure> or min_<measure> with a measure of " + ", ".join(BY_NAME),
             next=_nearest(keyword, keywords),
         )
+    direction: Literal["max", "min"] = "max" if side == "max" else "min"
+    if isinstance(bound, Mapping):
+        if name not in BY_CLASS or not bound:
+            allowed = ", ".join(BY_CLASS)
+            what = f"bounds by class of {keyword}"
+            raise ConfigError(what, where=origin, got=repr(bound), allowed=f"those of {allowed}")
+        return tuple(
+            Limit(
+                measure=name,
+                direction=direction,
+                bound=_bound(keyword, value, name, origin),
+                origin=origin,
+                target=str(target),
+            )
+            for target, value in bound.items()
+        )
+    value = _bound(keyword, bound, name, origin)
+    return (Limit(measure=name, direction=direction, bound=value, origin=origin),)
+
+
+def _bound(keyword: str, bound: Any, name: str, origin: str) -> float:
     fraction = BY_NAME[name].unit == "fraction"
     number = isinstance(bound, int | float) and not isinstance(bound, bool)
-    if not number or not math.isfinite(bound) or bound < 0 or (fraction and bound > 1):
+    least = -1.0 if name in _SIGNED else 0.0
+    if not number or not math.isfinite(bound) or bound < least or (fraction and bound > 1):
         raise ConfigError(
             f"bound of {keyword}",
             where=origin,
             got=repr(bound),
-            allowed="a fraction from 0 to 1" if fraction else "a number from 0",
+            allowed=f"a fraction from {least:g} to 1" if fraction else f"a number from {least:g}",
             next="Write 3 % as 0.03." if fraction else "",
         )
-    direction: Literal["max", "min"] = "max" if side == "max" else "min"
-    return Limit(measure=name, direction=direction, bound=float(bound), origin=origin)
+    return float(bound)
 
 
 def _nearest(word: str, known: list[str]) -> str:

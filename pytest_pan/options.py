@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from pytest_pan.errors import ConfigError
 from pytest_pan.records import Limit, Settings
 from pytest_pan.report.files import why_not_writable
 
+PROBES = tuple(dict.fromkeys(measure.probe for measure in measures.MEASURES))
 REPORT_DEFAULTS = {"html": "pan-report.html", "json": "pan-report.json"}
 MARKER = (
     "pan(max_<measure>=..., min_<measure>=...): audit the padding of the model in the fixture "
@@ -51,13 +52,54 @@ def _from(least: int) -> Callable[[str], int]:
     return parse
 
 
-def _bad_images(text: str) -> str:
-    if text not in ("fail", "skip"):
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(text)
+        return text
+
+    return parse
+
+
+def _probes(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not set(names) <= set(PROBES):
         raise ValueError(text)
-    return text
+    return tuple(name for name in PROBES if name in names or name == "pans")
+
+
+_MODES = ("reflect", "symmetric", "replicate", "circular", "mean", "partial", "noise")
+_TASKS = ("auto", "classification", "multilabel", "segmentation", "embedding", "detection")
 
 
 _OPTIONS = (
+    _Option(
+        name="probes",
+        parse=_probes,
+        allowed=", ".join(PROBES),
+        help="what to look for: pans (always), influence; comma-separated. A limit on a measure "
+        "of another probe asks for it by itself",
+    ),
+    _Option(
+        name="mode",
+        parse=_one_of(*_MODES),
+        allowed=", ".join(_MODES),
+        help="padding that the influence probe swaps in; reflect by default",
+    ),
+    _Option(
+        name="draws",
+        parse=_from(0),
+        allowed="a whole number from 0",
+        help="random neurons' draws that the influence probe compares with; 3 by default",
+        type="int",
+    ),
+    _Option(
+        name="task",
+        parse=_one_of(*_TASKS),
+        allowed=", ".join(_TASKS),
+        help="what the outputs are, where their shape does not tell (multilabel, embedding)",
+        cli=False,
+    ),
     _Option(
         name="device",
         parse=str,
@@ -87,7 +129,7 @@ _OPTIONS = (
     ),
     _Option(
         name="bad_images",
-        parse=_bad_images,
+        parse=_one_of("fail", "skip"),
         allowed="fail, skip",
         help="what a broken image file does: fail (default), or skip it and list it",
         cli=False,
@@ -189,9 +231,15 @@ def reports(config: pytest.Config) -> tuple[tuple[str, Path], ...]:
     return tuple(wanted)
 
 
+def probes_for(limits: Iterable[Limit]) -> tuple[str, ...]:
+    """The probes that these limits need besides what the settings ask for."""
+    needed = {measures.find(limit.measure).probe for limit in limits}
+    return tuple(probe for probe in PROBES if probe in needed)
+
+
 def limits(item: pytest.Item) -> tuple[Limit, ...]:
     """The limits of an item's ``pan`` markers, nearest first; UsageError for a wrong one."""
-    found: dict[str, Limit] = {}
+    found: dict[str, tuple[Limit, ...]] = {}
     for marker in item.iter_markers("pan"):
         origin = f"marker of {item.nodeid}"
         if marker.args:
@@ -201,7 +249,7 @@ def limits(item: pytest.Item) -> tuple[Limit, ...]:
             )
         for keyword, bound in marker.kwargs.items():
             try:
-                found.setdefault(keyword, measures.limit(keyword, bound, origin=origin))
+                found.setdefault(keyword, measures.limits(keyword, bound, origin=origin))
             except ConfigError as error:
                 raise pytest.UsageError(str(error)) from None
-    return tuple(found.values())
+    return tuple(limit for group in found.values() for limit in group)

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import time
 import traceback
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
+from torch import nn
 
-from pytest_pan import environment, measures
-from pytest_pan.errors import AuditError, ConfigError, InputError, PanError, PanWarning
-from pytest_pan.inputs import Images, Transform, load_model, model_facts
+from pytest_pan import environment
+from pytest_pan.errors import AuditError, ConfigError, InputError, PanError
+from pytest_pan.inputs import Images, Transform
 from pytest_pan.instrument.gate import borrowed, on_device
-from pytest_pan.probes import pans, portraits
+from pytest_pan.instrument.repad import MODES
+from pytest_pan.models import load_model, model_facts
+from pytest_pan.notes import notes, warn
+from pytest_pan.probes import effects, pans
+from pytest_pan.probes.outputs import TASKS, Pick
 from pytest_pan.records import Audit, Settings, Skip
 
-FEW_IMAGES = 50
-PROBES = ("pans",)
+PROBES = ("pans", "influence")
 
 Tick = Callable[[int, int | None], None]
 
@@ -36,16 +40,27 @@ def audit(
     seed: int = 0,
     bad_images: Literal["fail", "skip"] = "fail",
     memory: int = 4 << 30,
+    mode: str = "reflect",
+    draws: int = 3,
+    task: str = "auto",
     transform: Transform | None = None,
     arguments: Mapping[str, Any] | None = None,
     name: str = "",
+    outputs: Pick | None = None,
+    classes: object = None,
 ) -> Audit:
     """Finds the padding aware neurons of a model on images; the model stays as it is.
 
     ``model``: an ``nn.Module``, or ``"module:callable"`` called with ``arguments``. ``images``: a
     float tensor (N, C, H, W), a Dataset, a DataLoader (its own batch size counts), or a folder of
     image files, put through ``transform``. ``theta``: threshold of the KS statistics. ``memory``:
-    bytes that activation samples may take. ``seed``: for random transforms.
+    bytes that activation samples may take. ``seed``: for random transforms and draws.
+
+    ``probes``: ``"pans"`` alone, or ``("pans", "influence")`` to see as well what swapping their
+    padding for ``mode`` does to the outputs, beside ``draws`` draws of random neurons. ``task``
+    tells what the outputs are where their shape does not (multilabel, embedding), ``outputs`` is
+    a function that picks them from what the model returns, ``classes`` names them: a sequence,
+    or torchvision weights.
 
     Raises :class:`ConfigError` for a wrong setting and :class:`InputError` for a wrong model or
     images, both before the first forward pass, and :class:`AuditError`, whose ``audit`` holds
@@ -59,19 +74,22 @@ def audit(
         seed=seed,
         bad_images=bad_images,
         memory=memory,
+        mode=mode,
+        draws=draws,
+        task=task,
     )
     result = run(
-        model, images, settings=settings, transform=transform, arguments=arguments, name=name
+        model,
+        images,
+        settings=settings,
+        transform=transform,
+        arguments=arguments,
+        name=name,
+        outputs=outputs,
+        classes=classes,
     )
     warn(result, stacklevel=3)
     return result
-
-
-def warn(result: Audit, *, stacklevel: int = 2) -> None:
-    """A :class:`PanWarning` where the images are too few for the figures to be trusted."""
-    if (count := result.images["count"]) < FEW_IMAGES:
-        note = f"{result.model['name']}: {_few(count)}"
-        warnings.warn(note, PanWarning, stacklevel=stacklevel)
 
 
 def run(
@@ -82,6 +100,8 @@ def run(
     transform: Transform | None = None,
     arguments: Mapping[str, Any] | None = None,
     name: str = "",
+    outputs: Pick | None = None,
+    classes: object = None,
     tick: Tick = lambda done, expected: None,
     abandoned: Callable[[Audit], None] = lambda audit: None,
 ) -> Audit:
@@ -99,98 +119,150 @@ def run(
         bad_images=settings.bad_images,
     )
     name = name or (model.partition(":")[2] if isinstance(model, str) else "")
-    gathered = pans.Gathered()
-    expected = source.expected
-    started = time.perf_counter()
-    failure: BaseException | None = None
-    with borrowed(on_device(loaded, device), seed=settings.seed) as ready:
-        batches = (batch.to(device) for batch, _ in source)
-        try:
-            pans.gather(
-                ready,
-                batches,
-                gathered,
-                expected=expected,
-                settings=settings,
-                tick=lambda done: tick(done, expected),
-            )
-        except BaseException as error:
-            failure = error
-        forward = time.perf_counter()
-        found = pans.findings(ready, gathered, settings)
-    facts = source.facts()
-    result = Audit(
-        model=model_facts(loaded, name),
-        images=facts,
-        environment=environment.facts(device),
-        settings=replace(settings, device=str(device)),
-        sites=found.sites,
-        neurons=found.neurons,
-        measures=found.measures,
-        skips=(*found.skips, *source.skips),
-        notes=_notes(found, gathered, facts["count"]),
-        seconds={"forward": forward - started, "statistics": time.perf_counter() - forward},
-    )
-    if failure is not None and not isinstance(failure, Exception):
-        abandoned(replace(result, partial=f"interrupted ({type(failure).__name__})"))
-        raise failure
-    if failure is not None:
-        raise _stopped(failure, result) from failure
-    if not found.sites:
-        raise _stopped(_nothing(found.skips), result)
+    job = _Job(on_device(loaded, device), source, settings, device, tick, abandoned)
+    result = job.detect(model_facts(loaded, name))
+    if "influence" in settings.probes:
+        result = job.influence(result, outputs, class_names(classes, source))
     return result
+
+
+@dataclass
+class _Job:
+    """One audit's stages; each takes the record so far and gives it back with more in it."""
+
+    model: nn.Module
+    source: Images
+    settings: Settings
+    device: torch.device
+    tick: Tick
+    abandoned: Callable[[Audit], None]
+    expected: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.expected = self.source.expected
+
+    def detect(self, model: dict[str, Any]) -> Audit:
+        """Which neurons are padding aware: also of what ran before an error, marked partial."""
+        gathered, started = pans.Gathered(), time.perf_counter()
+        failure: BaseException | None = None
+        with borrowed(self.model, seed=self.settings.seed) as ready:
+            try:
+                pans.gather(
+                    ready,
+                    (batch.to(self.device) for batch, _ in self.source),
+                    gathered,
+                    expected=self.expected,
+                    settings=self.settings,
+                    tick=lambda done: self.tick(done, self.expected),
+                )
+            except BaseException as error:
+                failure = error
+            forward = time.perf_counter()
+            found = pans.findings(ready, gathered, self.settings)
+        facts = self.source.facts()
+        result = Audit(
+            model=model,
+            images=facts,
+            environment=environment.facts(self.device),
+            settings=replace(self.settings, device=str(self.device)),
+            sites=found.sites,
+            neurons=found.neurons,
+            measures=found.measures,
+            skips=(*found.skips, *self.source.skips),
+            notes=notes(found, gathered, facts["count"]),
+            seconds={"forward": forward - started, "statistics": time.perf_counter() - forward},
+        )
+        if failure is not None:
+            self._give_up(failure, result)
+        if not found.sites:
+            raise _stopped(_nothing(found.skips), result)
+        return result
+
+    def influence(self, result: Audit, pick: Pick | None, classes: Sequence[str]) -> Audit:
+        """What swapping the padding does to the outputs, in a second pass over the images."""
+        started = time.perf_counter()
+        with self._or_partial(result), borrowed(self.model, seed=self.settings.seed) as ready:
+            found = effects.examine(
+                ready,
+                (effects.to_device(batch, self.device) for batch in self.source),
+                result.sites,
+                result.neurons,
+                settings=self.settings,
+                device=self.device,
+                classes=classes,
+                pick=pick,
+                tick=lambda done: self.tick(done, self.expected),
+            )
+            if self.source.facts()["digest"] != result.images["digest"]:
+                raise InputError(
+                    "the images were others the second time",
+                    where="images",
+                    next="Draw what is random in them from torch's, numpy's or Python's global "
+                    "generator, which are seeded for each pass.",
+                )
+        return replace(
+            result,
+            neurons=found.neurons,
+            measures={**result.measures, **found.measures},
+            influence=found.influence,
+            classes=found.classes,
+            notes=(*result.notes, *found.notes),
+            skips=(*result.skips, *found.skips),
+            seconds={**result.seconds, "influence": time.perf_counter() - started},
+        )
+
+    @contextmanager
+    def _or_partial(self, result: Audit) -> Iterator[None]:
+        """What is raised inside leaves with what there is already."""
+        try:
+            yield
+        except BaseException as error:
+            self._give_up(error, result)
+
+    def _give_up(self, error: BaseException, result: Audit) -> NoReturn:
+        if isinstance(error, Exception):
+            raise _stopped(error, result) from error
+        self.abandoned(replace(result, partial=f"interrupted ({type(error).__name__})"))
+        raise error
+
+
+def class_names(given: object, source: Images) -> tuple[str, ...]:
+    """Names from a sequence, from torchvision weights (their metadata), or from the images'
+    class folders; none where nothing tells.
+    """
+    if given is None:
+        return source.class_names
+    meta = getattr(given, "meta", None)
+    names: Any = meta.get("categories", ()) if isinstance(meta, Mapping) else given
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise ConfigError(
+            "classes", got=type(given).__name__, allowed="a sequence of names, or weights"
+        )
+    return tuple(str(name) for name in names)
 
 
 def check(settings: Settings) -> None:
     """Raises :class:`ConfigError` for a setting no audit could use."""
     unknown = [probe for probe in settings.probes if probe not in PROBES]
-    if unknown or not settings.probes:
-        raise ConfigError("probes", got=repr(unknown), allowed=", ".join(PROBES))
+    if unknown or "pans" not in settings.probes:
+        allowed = f"pans, with or without {', '.join(PROBES[1:])}"
+        raise ConfigError("probes", got=", ".join(settings.probes) or "none", allowed=allowed)
     number = isinstance(settings.theta, int | float) and not isinstance(settings.theta, bool)
     if not (number and 0 < settings.theta <= 1):
         raise ConfigError("theta", got=repr(settings.theta), allowed="above 0, up to 1")
+    for key, known in (("mode", MODES), ("task", TASKS)):
+        if getattr(settings, key) not in known:
+            raise ConfigError(key, got=repr(getattr(settings, key)), allowed=", ".join(known))
     if settings.bad_images not in ("fail", "skip"):
         raise ConfigError("bad_images", got=repr(settings.bad_images), allowed="fail, skip")
     for key in ("batch_size", "memory"):
         value = getattr(settings, key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigError(key, got=repr(value), allowed="a whole number from 1")
+    if not isinstance(settings.draws, int) or not 0 <= settings.draws <= 100:
+        raise ConfigError("draws", got=repr(settings.draws), allowed="a whole number from 0 to 100")
     if not isinstance(settings.seed, int) or not 0 <= settings.seed < 2**63:
         raise ConfigError("seed", got=repr(settings.seed), allowed="a whole number from 0")
-
-
-def _notes(found: pans.Findings, gathered: pans.Gathered, images: int) -> tuple[str, ...]:
-    notes = []
-    seldom = [s for s in gathered.examined() if s.images < gathered.images]
-    if seldom:
-        least = min(seldom, key=lambda samples: samples.images)
-        notes.append(
-            f"{len(seldom)} layers did not run on every image, {least.site.name} on {least.images} "
-            f"of {gathered.images}"
-        )
-    if images < FEW_IMAGES:
-        notes.append(_few(images))
-    if len(found.neurons) > portraits.PORTRAITS:
-        notes.append(
-            f"distance profiles and histograms are those of the {portraits.PORTRAITS} strongest "
-            f"of {len(found.neurons)} PANs"
-        )
-    small = [site for site in found.sites if site.reliability == "low"]
-    if small:
-        share = sum(site.channels for site in small) / sum(s.channels for s in found.sites)
-        text = measures.find("pan_fraction").text(share)
-        notes.append(
-            f"{len(small)} layers with {text} of the neurons have maps up to 7x7, where the "
-            "method weakens"
-        )
-    return tuple(notes)
-
-
-def _few(images: int) -> str:
-    return (
-        f"only {images} image{'s' * (images != 1)}: fewer than {FEW_IMAGES} count too many PANs "
-        "and name the wrong ones"
-    )
 
 
 def _stopped(error: Exception, partial: Audit) -> AuditError:

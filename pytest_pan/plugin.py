@@ -24,6 +24,7 @@ from pytest_pan.report.files import write_text
 
 if TYPE_CHECKING:
     from pytest_pan.inputs import Transform
+    from pytest_pan.probes.outputs import Pick
 
 OFF = "the padding audit is off: run pytest --pan-audit, or set pan_audit = true in the ini file"
 _FIXTURES = {"pan", "pan_audit"}
@@ -104,11 +105,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Checks every marker, and lets marked tests be skipped or have their audit."""
+    ledger = config.stash.get(_LEDGER, None)
     for item in items:
         fixtures: list[str] = getattr(item, "fixturenames", [])
         marked = item.get_closest_marker("pan") is not None
         asks = bool(_FIXTURES & set(fixtures))
-        if marked and not options.limits(item) and not _takes_audit(item):
+        limits = options.limits(item) if marked else ()
+        if ledger is not None:
+            ledger.need(options.probes_for(limits))
+        if marked and not limits and not _takes_audit(item):
             raise pytest.UsageError(
                 f"marker of {item.nodeid}: pan without a limit checks nothing; "
                 "write max_pan_fraction=0.03, or let the test take the fixture pan_audit"
@@ -116,7 +121,7 @@ def _prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
         if not marked and not asks:
             continue
         item.stash[_ASKS] = True
-        if _LEDGER not in config.stash:
+        if ledger is None:
             item.add_marker(pytest.mark.skip(reason=OFF))
         elif marked and "pan_audit" not in fixtures:
             fixtures.append("pan_audit")
@@ -155,12 +160,35 @@ def pan_transform() -> Transform | None:
     return None
 
 
+@pytest.fixture(scope="session")
+def pan_outputs() -> Pick | None:
+    """Picks logits, embeddings or detections from what the model returns: override it."""
+    return None
+
+
+@pytest.fixture(scope="session")
+def pan_classes() -> object:
+    """Names of the classes, a sequence or torchvision weights: override it in conftest.py."""
+    return None
+
+
 @pytest.fixture
 def pan_audit(
-    pan: Factory, pan_model: object, pan_images: object, pan_transform: Transform | None
+    pan: Factory,
+    pan_model: object,
+    pan_images: object,
+    pan_transform: Transform | None,
+    pan_outputs: Pick | None,
+    pan_classes: object,
 ) -> Audit:
     """The Audit of pan_model on pan_images, made once however many tests ask for it."""
-    return pan(pan_model, pan_images, transform=pan_transform)
+    return pan(
+        pan_model,
+        pan_images,
+        transform=pan_transform,
+        outputs=pan_outputs,
+        classes=pan_classes,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -179,7 +207,7 @@ def pan(pytestconfig: pytest.Config) -> Factory:
             failure = str(error)
         if audit is None:  # outside the except block, so that the message stands once and alone
             _fail(failure)
-        from pytest_pan.pipeline import warn
+        from pytest_pan.notes import warn
 
         warn(audit)
         return audit

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
+from pytest_pan.plans import Control, Influence
+
 SCHEMA = "pytest-pan/1"
 """Version of the JSON; the number rises when a key changes its meaning or goes."""
 
@@ -42,6 +44,7 @@ class Side(enum.Flag):
 
 
 SIDES = "TBLR"
+NO_SIDE = Side(0)
 PAN_TYPES: tuple[str, ...] = (
     *("T", "B", "L", "R", "TB", "TL", "TR", "BL", "BR", "LR"),
     *("TBL", "TBR", "TLR", "BLR", "TBLR"),
@@ -60,6 +63,12 @@ class Settings:
     seed: int = 0
     bad_images: Literal["fail", "skip"] = "fail"
     memory: int = 4 << 30
+    mode: str = "reflect"
+    """Padding that the influence probe puts in the place of the network's own."""
+    draws: int = 3
+    """Random plans beside the PANs' own."""
+    task: str = "auto"
+    """What the outputs are; auto tells by their shape."""
 
     def to_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)} | {"probes": list(self.probes)}
@@ -85,11 +94,12 @@ class Site:
     """Height and width of the output."""
     padding: Quad
     consumed: Quad
-    """Padding rows and columns that a kernel cell ever reads; strides can leave some unread."""
+    """How many padding rows and columns windows reach into; strides can leave some unread."""
     mode: str
     """zeros, constant, reflect, replicate, circular, or two of them joined by ``+``."""
     padded_by: str
-    """``conv`` for the convolution's own padding, ``pad`` for a pad before it, or both."""
+    """``conv`` where conv2d itself pads, ``pad`` where a pad runs before it (as ``padding_mode``
+    makes it), or ``pad+conv``."""
     reliability: Reliability
 
     def to_json(self) -> dict[str, Any]:
@@ -140,6 +150,10 @@ class Neuron:
     ks: BySide
     ks_plus: BySide
     ks_minus: BySide
+    nascent: Side = NO_SIDE
+    """Sides of the type that go when only the layer's own padding is swapped."""
+    downstream: Side = NO_SIDE
+    """Sides that stay then, and go when the padding of every earlier layer is swapped."""
     profile: Mapping[str, tuple[tuple[float, float, float], ...]] = field(default_factory=dict)
     """By side, (ks, ks_plus, ks_minus) of the line at distance 0, 1, 2, ... from the border."""
     histogram: Histogram | None = None
@@ -155,6 +169,8 @@ class Neuron:
             "channel": self.channel,
             "type": str(self.type),
             "edges": str(self.edges),
+            "nascent": str(self.nascent),
+            "downstream": str(self.downstream),
             "ks": dict(self.ks),
             "ks_plus": dict(self.ks_plus),
             "ks_minus": dict(self.ks_minus),
@@ -171,6 +187,8 @@ class Neuron:
                 **data,
                 "type": Side.parse(data["type"]),
                 "edges": Side.parse(data["edges"]),
+                "nascent": Side.parse(data["nascent"]),
+                "downstream": Side.parse(data["downstream"]),
                 "profile": rings,
                 "histogram": Histogram.from_json(histogram) if histogram else None,
             }
@@ -184,13 +202,23 @@ class Measured:
     measure: str
     value: float
     sites: Mapping[str, float] = field(default_factory=dict)
+    classes: Mapping[str, float] = field(default_factory=dict)
+    """By class name (or number), for measures of classes."""
+    control: Control | None = None
+    """The same figure of random neurons, for measures of what the padding does to outputs."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"value": self.value, "sites": dict(self.sites)}
+        return {
+            "value": self.value,
+            "sites": dict(self.sites),
+            "classes": dict(self.classes),
+            "control": self.control.to_json() if self.control else None,
+        }
 
     @classmethod
     def from_json(cls, name: str, data: Mapping[str, Any]) -> Self:
-        return cls(measure=name, value=data["value"], sites=data["sites"])
+        control = Control.from_json(data["control"]) if data["control"] else None
+        return cls(**{**data, "measure": name, "control": control})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,10 +244,13 @@ class Limit:
     direction: Literal["max", "min"]
     bound: float
     origin: str
+    target: str = ""
+    """A class, where the bound is that class's; empty for the whole model."""
 
     @property
     def keyword(self) -> str:
-        return f"{self.direction}_{self.measure}"
+        name = f"{self.direction}_{self.measure}"
+        return f"{name}[{self.target}]" if self.target else name
 
     def to_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -267,6 +298,9 @@ class Audit:
     neurons: tuple[Neuron, ...]
     measures: Mapping[str, Measured]
     skips: tuple[Skip, ...]
+    influence: tuple[Influence, ...] = ()
+    classes: tuple[str, ...] = ()
+    """Names of the classes, in the order of the outputs; empty where they are not known."""
     verdicts: tuple[Verdict, ...] = ()
     notes: tuple[str, ...] = ()
     """What weakens the figures: few images, small maps, ..."""
@@ -302,7 +336,7 @@ class Audit:
         return counts
 
     def to_json(self) -> dict[str, Any]:
-        """One entry of the JSON report's ``audits``; README and docs/json.md list the keys."""
+        """One entry of the JSON report's ``audits``; docs/reference.md lists the keys."""
         return {
             "model": dict(self.model),
             "images": dict(self.images),
@@ -312,6 +346,8 @@ class Audit:
             "neurons": [neuron.to_json() for neuron in self.neurons],
             "measures": {name: m.to_json() for name, m in self.measures.items()},
             "skips": [skip.to_json() for skip in self.skips],
+            "influence": [influence.to_json() for influence in self.influence],
+            "classes": list(self.classes),
             "verdicts": [verdict.to_json() for verdict in self.verdicts],
             "notes": list(self.notes),
             "partial": self.partial,
@@ -328,6 +364,8 @@ class Audit:
                 "neurons": tuple(Neuron.from_json(n) for n in data["neurons"]),
                 "measures": {k: Measured.from_json(k, m) for k, m in data["measures"].items()},
                 "skips": tuple(Skip.from_json(s) for s in data["skips"]),
+                "influence": tuple(Influence.from_json(i) for i in data["influence"]),
+                "classes": tuple(data["classes"]),
                 "verdicts": tuple(Verdict.from_json(v) for v in data["verdicts"]),
                 "notes": tuple(data["notes"]),
             }

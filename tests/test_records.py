@@ -80,7 +80,7 @@ def test_globs_choose_layers() -> None:
 def test_a_limit_includes_its_bound(
     real: Audit, keyword: str, bound: float, value: float, outcome: str
 ) -> None:
-    (verdict,) = judge(real, [measures.limit(keyword, bound, origin="here")])
+    (verdict,) = judge(real, measures.limits(keyword, bound, origin="here"))
     assert (verdict.value, verdict.outcome) == (value, outcome)
 
 
@@ -89,7 +89,11 @@ def test_an_undefined_value_holds_no_limit(real: Audit) -> None:
 
     nothing = replace(real.measures["pan_fraction"], value=float("nan"), sites={})
     empty = replace(real, measures={**real.measures, "pan_fraction": nothing})
-    limits = [measures.limit(k, 1.0, origin="") for k in ("max_pan_fraction", "min_pan_fraction")]
+    limits = [
+        limit
+        for keyword in ("max_pan_fraction", "min_pan_fraction")
+        for limit in measures.limits(keyword, 1.0, origin="")
+    ]
     verdicts = judge(empty, limits)
     assert [verdict.outcome for verdict in verdicts] == ["fail", "fail"]
     assert "undefined" in explain(empty, verdicts[0])
@@ -104,7 +108,7 @@ def test_the_reference_lists_exactly_the_vocabulary() -> None:
     section = (DOCS / "reference.md").read_text().split("## Measures")[1].split("## JSON")[0]
     rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")]
     expected = [
-        [f"`{m.name}`", m.unit, m.better, m.meaning, m.per_site, m.source]
+        [f"`{m.name}`", m.unit, m.better, m.meaning, m.per_site or "-", m.source]
         for m in measures.MEASURES
     ]
     assert rows[2:] == expected
@@ -115,7 +119,7 @@ def test_what_one_ledger_sends_another_receives_once(real: Audit) -> None:
     model, images = fifteen_types(), bright_images(count=50)
     made = worker.audit(model, images, {}, tick=lambda done, expected: None)
     assert worker.audit(model, images, {}, tick=lambda done, expected: None) is made
-    worker.judge(made, [measures.limit("max_pan_count", 3, origin="here")])
+    worker.judge(made, measures.limits("max_pan_count", 3, origin="here"))
     parcels = worker.send()
     controller.receive(parcels)
     controller.receive(parcels)

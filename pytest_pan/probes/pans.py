@@ -14,7 +14,7 @@ from pytest_pan.instrument.capture import Samples
 from pytest_pan.instrument.sites import is_uneven, why_not
 from pytest_pan.instrument.tap import ConvCall, Tap, tapped, unseen_convolutions
 from pytest_pan.probes.portraits import portrayed
-from pytest_pan.records import SIDES, Measured, Neuron, Settings, Side, Site, Skip
+from pytest_pan.records import NO_SIDE, SIDES, Measured, Neuron, Settings, Side, Site, Skip
 from pytest_pan.stats import ks as statistics
 from pytest_pan.stats import labels
 from pytest_pan.stats.ks import KS
@@ -85,13 +85,14 @@ def gather(
         if call.name not in gathered.skips:
             gathered.held += samples.add(call.output)
 
-    with tapped(Tap(model, see, gathered.skips.__setitem__)) as tap:
-        for batch in batches:
+    tap = Tap(model, see, gathered.skips.__setitem__)
+    for batch in batches:
+        with tapped(tap):  # not around the loop: a data set's own convolutions are not the model's
             tap.begin()
             model(batch)
-            gathered.images += len(batch)
-            _check_memory(gathered, expected, settings.memory)
-            tick(gathered.images)
+        gathered.images += len(batch)
+        _check_memory(gathered, expected, settings.memory)
+        tick(gathered.images)
 
 
 def _check_memory(gathered: Gathered, expected: int | None, limit: int) -> None:
@@ -125,18 +126,30 @@ def detect(gathered: Gathered, settings: Settings) -> Detected:
     detected, scratch = Detected(), _Scratch(gathered)
     for samples in gathered.examined():
         site = samples.site
-        ranked = [statistics.sort_rows(border) for border in samples.borders()]
-        centre = statistics.sort_rows(samples.centre(out=scratch.of(samples)), in_place=True)
-        broken = _not_finite([*ranked, centre])
+        ks, broken = _statistics(samples, scratch.of(samples))
         if broken:
             detected.skips[site.name] = broken
             continue
-        ks = statistics.sorted_statistics(ranked, centre)
         edges = labels.edge_detectors(ks, settings.theta).any(0)
         detected.sites.append(site)
         detected.edges[site.name] = int(edges.sum())
         detected.neurons += _neurons(site, ks, settings.theta)
     return detected
+
+
+def detect_sides(samples: Samples, theta: float) -> list[Side]:
+    """The sides on which each of the channels in the samples is a PAN; none if not finite."""
+    ks, broken = _statistics(samples, None)
+    if broken:
+        return [NO_SIDE] * samples.maps[0].shape[1]
+    return [Side(bits) for bits in labels.side_bits(labels.pans(ks, theta)).tolist()]
+
+
+def _statistics(samples: Samples, scratch: Tensor | None) -> tuple[KS, str]:
+    """The statistics, and why they mean nothing, if they don't."""
+    ranked = [statistics.sort_rows(border) for border in samples.borders()]
+    centre = statistics.sort_rows(samples.centre(out=scratch), in_place=True)
+    return statistics.sorted_statistics(ranked, centre), _not_finite([*ranked, centre])
 
 
 class _Scratch:

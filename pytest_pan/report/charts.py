@@ -118,23 +118,29 @@ def density(counts: Sequence[int], edges: Sequence[int]) -> tuple[float, ...]:
     return tuple(sum(counts[a:b]) / total / (b - a) for a, b in pairwise(edges))
 
 
-def step_path(densities: Sequence[float], edges: Sequence[int], peak: float) -> str:
+def step_path(
+    densities: Sequence[float],
+    edges: Sequence[int],
+    peak: float,
+    size: tuple[int, int] = (PLOT_WIDTH, PLOT_HEIGHT),
+) -> str:
     """SVG path data of a step line, closed onto the base line and absent where there is nothing.
 
-    The highest step of the chart, ``peak``, is ``PLOT_HEIGHT``; the base line is y = PLOT_HEIGHT.
+    The highest step of the chart, ``peak``, is the size's height, and the base line is that y.
     """
+    width, tallest = size
     parts: list[str] = []
     level = 0.0
     for value, (first, last) in zip(densities, pairwise(edges), strict=False):
-        left, right = (_short(PLOT_WIDTH * edge / edges[-1]) for edge in (first, last))
-        height = _short(PLOT_HEIGHT * value / peak)
+        left, right = (_short(width * edge / edges[-1]) for edge in (first, last))
+        height = _short(tallest * value / peak)
         if height != level:
-            parts.append(_rise(left, level, height))
+            parts.append(_rise(left, level, height, tallest))
         if height:
             parts.append(f"H{right:g}")
         level = height
     if level:
-        parts.append(f"V{PLOT_HEIGHT}")
+        parts.append(f"V{tallest}")
     return _join(parts)
 
 
@@ -142,10 +148,10 @@ def _short(value: float) -> float:
     return round(value, 1)
 
 
-def _rise(x: float, level: float, height: float) -> str:
+def _rise(x: float, level: float, height: float, base: int) -> str:
     """From one step to the next; a step that follows nothing begins on the base line."""
-    start = "" if level else f"M{x:g} {PLOT_HEIGHT}"
-    return f"{start}V{_short(PLOT_HEIGHT - height):g}"
+    start = "" if level else f"M{x:g} {base}"
+    return f"{start}V{_short(base - height):g}"
 
 
 def _join(parts: Sequence[str]) -> str:

@@ -10,31 +10,25 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pytest_pan.measures import BY_NAME, MEASURES
+from pytest_pan.measures import MEASURES
 from pytest_pan.records import PAN_TYPES, Audit, Neuron, Site, Verdict
-from pytest_pan.report import charts
+from pytest_pan.report import charts, graphs, influence
+from pytest_pan.report.influence import DASH, measure_text
+from pytest_pan.report.outcomes import LEVELS, Outcome, audit_outcome, page_outcome
 
 FIGURES = 300
 """PANs of the page that get a figure, the strongest, shared among its audits. A figure with its
 tables takes 5 kB, a row 0.4 kB; 700 PANs with no bin empty made a page of 1.9 MB."""
 
-DASH = "\N{EN DASH}"
+PAGE = 2_000_000
+"""Bytes that a page should not exceed."""
 
-Level = Literal["fail", "warn", "none", "pass"]
-LEVELS: tuple[Level, ...] = ("fail", "warn", "none", "pass")
-"""Worst first, which is the order of the page."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How the whole page or one audit ended; green only if every part was checked and passed."""
-
-    level: Level
-    text: str
+RICHNESS = ((FIGURES, 400_000), (200, 200_000), (100, 100_000), (0, 0))
+"""Numbers of figures and characters of pictures, tried in turn until the page is small enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +55,8 @@ class Pan:
     neuron: Neuron
     type: str
     words: str
+    origins: Mapping[str, str]
+    """Where each side of the type has it from; empty where no swap told."""
     chart: charts.Chart | None
 
 
@@ -87,6 +83,7 @@ class Section:
     facts: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     layers: tuple[Layer, ...]
     types: tuple[tuple[str, int, str], ...]
+    influence: influence.View | None
     groups: tuple[Group, ...]
     skips: tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -95,21 +92,40 @@ class Section:
         """Number of PANs whose statistics stand in a table without a figure."""
         return sum(len(group.others) for group in self.groups)
 
+    @property
+    def has_origins(self) -> bool:
+        """Whether swaps told where any PAN has its sides from."""
+        return any(pan.origins for group in self.groups for pan in (*group.detailed, *group.others))
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether any sample is shown with its picture."""
+        groups = self.influence.comparisons if self.influence else ()
+        return any(sample.picture for group in groups for sample in group.samples)
+
 
 def render(
     audits: Sequence[Audit], *, partial: str = "", created: str = "", command: str = ""
 ) -> str:
     """The whole page; ``partial`` says why the run as a whole did not reach its end."""
+    text = ""
+    for figures, room in RICHNESS:
+        text = _page(sections(audits, figures, room), partial, created, command)
+        if len(text.encode()) <= PAGE:
+            break
+    return text
+
+
+def _page(found: Sequence[Section], partial: str, created: str, command: str) -> str:
     env = environment()
     css, script = (
         (templates() / name).read_text(encoding="utf-8") for name in ("report.css", "report.js")
     )
-    page = page_outcome(audits, partial)
-    found = sections(audits)
+    page = page_outcome([section.audit for section in found], partial)
     return env.get_template("report.html").render(
         css=css,
         script=script,
-        policy=policy(css, script),
+        policy=policy(css, script, any(section.has_pictures for section in found)),
         outcome=page,
         partial=partial,
         created=created,
@@ -119,6 +135,10 @@ def render(
         marks=charts.TYPE_MARKS,
         side_words=charts.SIDE_WORDS,
         plot=(charts.PLOT_WIDTH, charts.PLOT_HEIGHT),
+        graph_size=(graphs.GRAPH_WIDTH, graphs.GRAPH_HEIGHT),
+        headings=influence.HEADINGS,
+        lines=influence.LINES,
+        has_shifts=any("log_odds_shift" in s.audit.measures for s in found),
         measure_text=measure_text,
     )
 
@@ -141,69 +161,30 @@ def environment() -> Environment:
     )
 
 
-def policy(css: str, script: str) -> str:
-    """The page's content security policy: nothing but this style sheet and this script."""
+def policy(css: str, script: str, pictures: bool) -> str:
+    """The page's content security policy: nothing but this style sheet and this script, and
+    where there are pictures those that the page itself contains.
+    """
     style, code = (
         base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, script)
     )
     return (
         f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{code}'; "
-        "base-uri 'none'; form-action 'none'"
+        + ("img-src data:; " if pictures else "")
+        + "base-uri 'none'; form-action 'none'"
     )
 
 
-def audit_outcome(audit: Audit) -> Outcome:
-    """How one audit ended, in words."""
-    failed = sum(verdict.outcome == "fail" for verdict in audit.verdicts)
-    total = len(audit.verdicts)
-    said = ["incomplete"] if audit.partial else []
-    said += [] if audit.neuron_count else ["nothing examined"]
-    if failed:
-        return Outcome("fail", ", ".join([f"{failed} of {_limits(total)} failed", *said]))
-    checked = f"{_limits(total)} passed" if total else "no limits declared"
-    if said:
-        return Outcome("warn", ", ".join([*said, checked]))
-    return Outcome("pass" if total else "none", checked)
+def sections(audits: Sequence[Audit], figures: int = FIGURES, room: int = 0) -> list[Section]:
+    """The audits in their order, with anchors that depend on names and that order alone.
 
-
-def page_outcome(audits: Sequence[Audit], partial: str) -> Outcome:
-    """How the run ended: a failed limit weighs most, then what was cut short or not checked."""
-    levels = [audit_outcome(audit).level for audit in audits]
-    verdicts = [verdict for audit in audits for verdict in audit.verdicts]
-    failed = sum(verdict.outcome == "fail" for verdict in verdicts)
-    said = [f"{_limits(failed)} failed"] if failed else []
-    said += ["incomplete"] if partial or any(audit.partial for audit in audits) else []
-    if not any(audit.neuron_count for audit in audits):
-        said.append("nothing was examined")
-    unchecked = sum(not audit.verdicts for audit in audits)
-    if passed := len(verdicts) - failed:
-        said.append(f"{_limits(passed)} passed")
-    if unchecked:
-        said.append(
-            "no limits declared" + (f" for {unchecked} of {len(audits)} models" if verdicts else "")
-        )
-    worst: Level = next((level for level in LEVELS if level in levels), "warn")
-    if partial and worst != "fail":
-        worst = "warn"
-    text = ", ".join(said)
-    return Outcome(worst, text[:1].upper() + text[1:])
-
-
-def _limits(count: int) -> str:
-    return f"{count:,} limit{'' if count == 1 else 's'}"
-
-
-def measure_text(name: str, value: float) -> str:
-    """The value in its measure's own words; a plain number for a measure that is not declared."""
-    return BY_NAME[name].text(value) if name in BY_NAME else f"{value:g}"
-
-
-def sections(audits: Sequence[Audit]) -> list[Section]:
-    """The audits in their order, with anchors that depend on names and that order alone."""
+    They share a number of ``figures`` of PANs, and ``room``, characters of pictures of samples.
+    """
     names = [str(audit.model.get("name") or "model") for audit in audits]
-    counts = shares([len(audit.neurons) for audit in audits], FIGURES)
-    rows = zip(audits, names, slugs(names), counts, strict=True)
-    return [_section(audit, name, anchor, figures) for audit, name, anchor, figures in rows]
+    counts = shares([len(audit.neurons) for audit in audits], figures)
+    rooms = shares([influence.wanted(audit) for audit in audits], room)
+    rows = zip(audits, names, slugs(names), counts, rooms, strict=True)
+    return [_section(*row) for row in rows]
 
 
 def shares(wanted: Sequence[int], total: int) -> list[int]:
@@ -226,7 +207,7 @@ def slugs(names: Iterable[str]) -> list[str]:
     return list(taken)
 
 
-def _section(audit: Audit, name: str, anchor: str, figures: int) -> Section:
+def _section(audit: Audit, name: str, anchor: str, figures: int, room: int) -> Section:
     order = list(dict.fromkeys([*(s.name for s in audit.sites), *(n.site for n in audit.neurons)]))
     anchors = {site: f"{anchor}/{slug}" for site, slug in zip(order, slugs(order), strict=True)}
     reasons: dict[str, list[str]] = {}
@@ -242,6 +223,7 @@ def _section(audit: Audit, name: str, anchor: str, figures: int) -> Section:
         facts=_facts(audit),
         layers=_layers(audit, anchors),
         types=_types(audit),
+        influence=influence.view(audit, room),
         groups=_groups(audit, anchors, figures),
         skips=tuple((why, tuple(what)) for why, what in skips),
     )
@@ -312,9 +294,10 @@ def _types(audit: Audit) -> tuple[tuple[str, int, str], ...]:
 def _groups(audit: Audit, anchors: Mapping[str, str], figures: int) -> tuple[Group, ...]:
     ranked = sorted(audit.neurons, key=lambda neuron: -neuron.strength)
     by_site: dict[str, tuple[list[Pan], list[Pan]]] = {site: ([], []) for site in anchors}
+    told = any(neuron.nascent or neuron.downstream for neuron in ranked)
     for rank, neuron in enumerate(ranked):
-        is_drawn = rank < figures
-        by_site[neuron.site][not is_drawn].append(_pan(neuron, anchors[neuron.site], is_drawn))
+        pan = _pan(neuron, anchors[neuron.site], rank < figures, told)
+        by_site[neuron.site][rank >= figures].append(pan)
     return tuple(
         _group(site, anchors[site], detailed, others)
         for site, (detailed, others) in by_site.items()
@@ -328,12 +311,20 @@ def _group(site: str, anchor: str, detailed: Sequence[Pan], others: Sequence[Pan
     return Group(anchor, site, text, tuple(detailed), tuple(others))
 
 
-def _pan(neuron: Neuron, anchor: str, is_drawn: bool) -> Pan:
+def origin(neuron: Neuron, side: str) -> str:
+    """Whether a side goes with the padding of its own layer or with that of the earlier ones."""
+    if side in str(neuron.nascent):
+        return "nascent"
+    return "downstream" if side in str(neuron.downstream) else "undecided"
+
+
+def _pan(neuron: Neuron, anchor: str, is_drawn: bool, told: bool) -> Pan:
     histogram = neuron.histogram if is_drawn else None
     return Pan(
         id=f"{anchor}/{neuron.channel}",
         neuron=neuron,
         type=str(neuron.type),
         words=charts.words(str(neuron.type)),
+        origins={side: origin(neuron, side) for side in str(neuron.type)} if told else {},
         chart=charts.chart(neuron, histogram) if histogram else None,
     )

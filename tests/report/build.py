@@ -1,17 +1,15 @@
-"""Builders of audit records, plausible and seeded, and readers of the page made from them."""
+"""Builders of audit records, plausible and seeded."""
 
 from __future__ import annotations
 
+import base64
 import random
-import shutil
-import subprocess
-from collections.abc import Mapping, Sequence
-from html.parser import HTMLParser
-from pathlib import Path
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import pytest
-
+from pytest_pan.plans import Control, Influence, Plan, Sample
 from pytest_pan.records import (
     PAN_TYPES,
     SIDES,
@@ -31,7 +29,6 @@ from pytest_pan.records import (
 HOSTILE = (
     """<b onclick="alert(1)">x</b></script></style><script>alert(2)</script>'"&amp;{{ 7*7 }}"""
 )
-VOID = {"meta", "input", "link", "br", "img", "hr"}
 
 
 def make_site(name: str = "features.0.conv", **changes: Any) -> Site:
@@ -176,6 +173,79 @@ def _nth_neuron(sites: Sequence[Site], index: int) -> Neuron:
     return make_neuron(site.name, index // len(sites), PAN_TYPES[index % len(PAN_TYPES)])
 
 
+def make_png(seed: int = 0, side: int = 24) -> str:
+    """A PNG of coloured blocks in base64, built from the format's definition."""
+    rng = random.Random(seed)
+    colours = [bytes(rng.randrange(256) for _ in range(3)) for _ in range(9)]
+    rows = (
+        b"\0" + b"".join(colours[3 * y // side * 3 + 3 * x // side] for x in range(side))
+        for y in range(side)
+    )
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        whole = name + data
+        return struct.pack(">I", len(data)) + whole + struct.pack(">I", zlib.crc32(whole))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"".join(rows)))
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")).decode()
+
+
+def make_influence(
+    name: str = "PAN-reflect",
+    *,
+    spread: float = 0.05,
+    classes: int = 20,
+    seed: int | None = None,
+    size: int | None = 81,
+    affected: int = 0,
+    **changes: Any,
+) -> Influence:
+    """Normal log-odds of that spread; a plan of ``size`` channels, None for all of them."""
+    rng = random.Random(f"{name}/{seed}")
+    log_odds = [rng.gauss(0, spread) for _ in range(classes)]
+    chosen = None if size is None else {"features.0.conv": tuple(range(size))}
+    plan = Plan(name=name, mode=name.rpartition("-")[2], seed=seed, channels=chosen)
+    fields: dict[str, Any] = {
+        "plan": plan,
+        "images": 210,
+        "log_odds": tuple(log_odds),
+        "log_odds_low": tuple(value - 0.02 for value in log_odds),
+        "log_odds_high": tuple(value + 0.02 for value in log_odds),
+        "prediction_flips": round(100 * spread),
+        "top5_flips": round(10 * spread),
+        "sample_influence": 80 * spread,
+        "distances": tuple(8 * spread * n for n in range(11)),
+        "samples": tuple(
+            Sample(
+                index=7 * n,
+                distance=4.0 / (1 + n),
+                before=n % classes,
+                after=(n + n % 3) % classes,
+                label=n % classes if n % 2 else None,
+                thumbnail=make_png(n),
+            )
+            for n in range(affected)
+        ),
+    }
+    return Influence(**fields | changes)
+
+
+def make_plans(draws: int = 3, **changes: Any) -> tuple[Influence, ...]:
+    """PAN-reflect with samples, draws of RAND-reflect, and reflect, in this order."""
+    return (
+        make_influence(affected=4, **changes),
+        *(make_influence("RAND-reflect", spread=0.01, seed=s, **changes) for s in range(draws)),
+        make_influence("reflect", spread=0.3, size=None, **changes),
+    )
+
+
+def make_control(name: str = "log_odds_shift", draws: Sequence[float] = (0.02, 0.01)) -> Measured:
+    """A measure held against draws."""
+    control = Control(value=0.15, draws=tuple(draws), low=0.12, high=0.19)
+    return Measured(measure=name, value=control.value, control=control)
+
+
 def hostile() -> Audit:
     """Every text of an audit is an attack, each with a number of its own."""
     text = (f"{HOSTILE}{n};" for n in range(99))
@@ -192,6 +262,22 @@ def hostile() -> Audit:
         partial=next(text),
         verdicts=(verdict,),
         seconds={next(text): 1.0},
+        classes=tuple(next(text) for _ in range(3)),
+        influence=tuple(_hostile_influence(text) for _ in range(2)),
+    )
+
+
+def _hostile_influence(text: Iterator[str]) -> Influence:
+    plan = Plan(name=next(text), mode=next(text), channels={next(text): (1, 2)})
+    sample = Sample(index=0, distance=1.0, before=0, after=1, label=2, thumbnail=next(text))
+    return Influence(
+        plan=plan,
+        images=5,
+        log_odds=(0.2, -0.3, 0.1),
+        log_odds_low=(0.1, -0.4, 0.0),
+        log_odds_high=(0.3, -0.2, 0.2),
+        samples=(sample,),
+        not_swappable={next(text): next(text)},
     )
 
 
@@ -209,80 +295,3 @@ def plain_twin() -> Audit:
     swapped = swap(words)
     assert isinstance(swapped, dict)
     return Audit.from_json(swapped)
-
-
-class Page(HTMLParser):
-    """Tags with their attributes and the text inside each, in document order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.texts: list[tuple[tuple[str, ...], str]] = []
-        self.unclosed: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        names = [name for name, _ in attrs]
-        assert len(names) == len(set(names)), f"<{tag}> repeats an attribute"
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self.unclosed.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.unclosed.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append((tuple(self.unclosed), data))
-
-    def attributes(self, name: str) -> list[str]:
-        return [attrs[name] for _, attrs in self.tags if name in attrs]
-
-    def inside(self, tag: str) -> list[str]:
-        return [text for stack, text in self.texts if tag in stack]
-
-    @property
-    def text(self) -> str:
-        return "".join(t for stack, t in self.texts if not {"style", "script"} & {*stack})
-
-
-def browse(folder: Path, text: str, anchor: str = "") -> tuple[str, str]:
-    """The page as Chromium has it after loading, and what it logged."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("no Chromium to load the page in")
-    path = folder / "report.html"
-    path.write_text(text, encoding="utf-8")
-    flags = (
-        "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
-        "--enable-logging=stderr --v=0 --dump-dom"
-    )
-    done = subprocess.run(
-        [chromium, *flags.split(), f"--user-data-dir={folder / 'profile'}", path.as_uri() + anchor],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return done.stdout, done.stderr
-
-
-def opened(dom: str) -> set[str]:
-    tags = Page(dom).tags
-    return {a["id"] for tag, a in tags if tag == "details" and "open" in a and "id" in a}
-
-
-def contrast(first: str, second: str) -> float:
-    """Contrast ratio of two #rrggbb colours, as WCAG 2.2 defines it."""
-
-    def luminance(colour: str) -> float:
-        full = colour if len(colour) == 7 else "#" + "".join(2 * c for c in colour[1:])
-        parts = [int(full[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    light, dark = sorted((luminance(first), luminance(second)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)

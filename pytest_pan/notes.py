@@ -1,0 +1,54 @@
+"""What weakens an audit's figures, in words; and the warning for the worst of it."""
+
+from __future__ import annotations
+
+import warnings
+
+from pytest_pan import measures
+from pytest_pan.errors import PanWarning
+from pytest_pan.probes import pans, portraits
+from pytest_pan.records import Audit
+
+FEW_IMAGES = 50
+
+
+def warn(result: Audit, *, stacklevel: int = 2) -> None:
+    """A :class:`PanWarning` where the images are too few for the figures to be trusted."""
+    if (count := result.images["count"]) < FEW_IMAGES:
+        note = f"{result.model['name']}: {_few(count)}"
+        warnings.warn(note, PanWarning, stacklevel=stacklevel)
+
+
+def notes(found: pans.Findings, gathered: pans.Gathered, images: int) -> tuple[str, ...]:
+    """Of the detection: layers seldom run, few images, small maps, PANs without portrait."""
+    said = []
+    seldom = [s for s in gathered.examined() if s.images < gathered.images]
+    if seldom:
+        least = min(seldom, key=lambda samples: samples.images)
+        said.append(
+            f"{len(seldom)} layers did not run on every image, {least.site.name} on {least.images} "
+            f"of {gathered.images}"
+        )
+    if images < FEW_IMAGES:
+        said.append(_few(images))
+    if len(found.neurons) > portraits.PORTRAITS:
+        said.append(
+            f"distance profiles and histograms are those of the {portraits.PORTRAITS} strongest "
+            f"of {len(found.neurons)} PANs"
+        )
+    small = [site for site in found.sites if site.reliability == "low"]
+    if small:
+        share = sum(site.channels for site in small) / sum(s.channels for s in found.sites)
+        text = measures.find("pan_fraction").text(share)
+        said.append(
+            f"{len(small)} layers with {text} of the neurons have maps up to 7x7, where the "
+            "method weakens"
+        )
+    return tuple(said)
+
+
+def _few(images: int) -> str:
+    return (
+        f"only {images} image{'s' * (images != 1)}: fewer than {FEW_IMAGES} count too many PANs "
+        "and name the wrong ones"
+    )

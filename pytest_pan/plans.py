@@ -1,0 +1,149 @@
+"""Records of the second question: which padding was swapped, and what that did to the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Another padding for chosen channels: by site, or for every channel of every site."""
+
+    name: str
+    mode: str = "reflect"
+    seed: int | None = None
+    """Of the draw, for a plan drawn at random."""
+    channels: Mapping[str, tuple[int, ...]] | None = None
+    """By site; None is every channel of every site."""
+
+    @property
+    def size(self) -> int | None:
+        """Number of channels that are swapped; None for all there are."""
+        return None if self.channels is None else sum(len(c) for c in self.channels.values())
+
+    def to_json(self) -> dict[str, Any]:
+        chosen = self.channels
+        return {
+            "name": self.name,
+            "mode": self.mode,
+            "seed": self.seed,
+            "channels": None if chosen is None else {s: list(c) for s, c in chosen.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        chosen = data["channels"]
+        channels = None if chosen is None else {s: tuple(c) for s, c in chosen.items()}
+        return cls(**{**data, "channels": channels})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """An image whose output a plan changed much: ``before`` and ``after`` are classes."""
+
+    index: int
+    distance: float
+    """L1 between the logits, or the cosine distance of embeddings."""
+    before: int | None = None
+    after: int | None = None
+    label: int | None = None
+    thumbnail: str = ""
+    """A small PNG in base64; empty where the images are not pictures."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Influence:
+    """What one plan did to the outputs, beside the original network on the same images."""
+
+    plan: Plan
+    images: int
+    """Images (or, of segmentation, images all the same) whose outputs were finite throughout."""
+    log_odds: tuple[float, ...] = ()
+    """One a class: natural logarithm of the ratio of summed probabilities; empty for embeddings."""
+    log_odds_low: tuple[float, ...] = ()
+    log_odds_high: tuple[float, ...] = ()
+    """Ends of the 95 % bootstrap interval over images, one a class."""
+    prediction_flips: int | None = None
+    """Predictions that change: the first class of images, or of pixels in segmentation."""
+    top5_flips: int | None = None
+    """Images whose predicted class is no longer among the first five."""
+    flips_to_right: int | None = None
+    flips_to_wrong: int | None = None
+    """Of the images with labels, those that the plan corrects, and those it spoils."""
+    accuracy: float | None = None
+    accuracy_before: float | None = None
+    """Share of the images with labels that are right, under the plan and originally."""
+    sample_influence: float = 0.0
+    """99th percentile over images of the distance between the outputs."""
+    distances: tuple[float, ...] = ()
+    """Deciles of that distance, from the smallest to the largest: eleven numbers."""
+    samples: tuple[Sample, ...] = ()
+    """The most affected images, most first."""
+    by_distance: tuple[float, ...] = ()
+    """Segmentation: share of pixels whose class stays, by distance to the border in sixteenths of
+    the shorter side."""
+    not_swappable: Mapping[str, str] = field(default_factory=dict)
+    """Sites that kept their padding, and why."""
+
+    def to_json(self) -> dict[str, Any]:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        return plain | {
+            "plan": self.plan.to_json(),
+            "samples": [sample.to_json() for sample in self.samples],
+            "not_swappable": dict(self.not_swappable),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
+        }
+        values["plan"] = Plan.from_json(data["plan"])
+        values["samples"] = tuple(Sample.from_json(s) for s in data["samples"])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """A figure of the PANs beside the same figure of random neurons, several draws of them."""
+
+    value: float
+    draws: tuple[float, ...]
+    low: float | None = None
+    high: float | None = None
+    """95 % bootstrap interval over images of the value, where there is one."""
+
+    @property
+    def excess(self) -> float:
+        """Value less the mean of the draws."""
+        return self.value - sum(self.draws) / len(self.draws) if self.draws else float("nan")
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "value": self.value,
+            "draws": list(self.draws),
+            "low": self.low,
+            "high": self.high,
+            "excess": self.excess if self.draws else None,
+            "rank": self.rank,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        draws = tuple(data["draws"])
+        return cls(value=data["value"], draws=draws, low=data["low"], high=data["high"])
+
+    @property
+    def rank(self) -> int:
+        """1 if no draw reaches the value, else one more than the draws that do."""
+        return 1 + sum(draw >= self.value for draw in self.draws)

@@ -1,0 +1,176 @@
+"""The second question put together: plans, one pass over the images, figures beside the control."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pytest_pan.plans import Control, Influence
+from pytest_pan.probes.influence import Batch, Comparison, compare
+from pytest_pan.probes.origins import Origins
+from pytest_pan.probes.outputs import Pick
+from pytest_pan.probes.swaps import Swap, plans
+from pytest_pan.records import Measured, Neuron, Settings, Site, Skip
+
+SHIFTED = math.log(1.07)
+"""Log-odds beyond which a class counts as shifted: 7 %, as in the paper's Table 3."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effects:
+    """What the swaps showed."""
+
+    influence: tuple[Influence, ...]
+    neurons: tuple[Neuron, ...]
+    """With nascent and downstream sides."""
+    measures: Mapping[str, Measured]
+    classes: tuple[str, ...]
+    """The names given, if there are as many as the outputs have classes."""
+    notes: tuple[str, ...]
+    skips: tuple[Skip, ...]
+
+
+def examine(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    sites: Sequence[Site],
+    neurons: Sequence[Neuron],
+    *,
+    settings: Settings,
+    device: torch.device,
+    classes: Sequence[str] = (),
+    pick: Pick | None = None,
+    tick: Callable[[int], None] = lambda done: None,
+) -> Effects:
+    """Runs every plan over the batches, (images on the device, labels or None).
+
+    The original pass and the pass with every padding swapped are looked at inside as well, which
+    tells nascent from downstream neurons and gives the floor, at no further forward pass.
+    """
+    names = frozenset(site.name for site in sites)
+    chosen = plans(sites, neurons, mode=settings.mode, draws=settings.draws, seed=settings.seed)
+    swaps = [Swap(plan, names, device) for plan in chosen]
+    origins = Origins(sites, neurons, swaps[-1], settings.theta)
+    comparison = Comparison(
+        swaps,
+        task=settings.task,
+        pick=pick,
+        seed=settings.seed,
+        original=origins.original,
+        watch={swaps[-1].plan.name: origins.swapped},
+    )
+    compare(model, batches, comparison, tick)
+    found = comparison.findings()
+    named = origins.named(neurons)
+    said = list(_notes(found, comparison.task))
+    if classes and found[0].log_odds and len(classes) != len(found[0].log_odds):
+        said.append(f"{len(classes)} class names for {len(found[0].log_odds)} classes: not used")
+        classes = ()
+    measured = [*_of_outputs(found, classes), *_of_origins(named, *origins.floor())]
+    return Effects(
+        influence=found,
+        neurons=named,
+        measures={m.measure: m for m in measured},
+        classes=tuple(classes),
+        notes=tuple(said),
+        skips=tuple(Skip(what=what, why=why) for what, why in comparison.skips.items()),
+    )
+
+
+def _of_outputs(found: Sequence[Influence], classes: Sequence[str]) -> list[Measured]:
+    pan, draws = found[0], [i for i in found if i.plan.seed is not None]
+    measured: list[Measured] = []
+    if pan.log_odds:
+        shift = Control(
+            value=_largest(pan), draws=tuple(_largest(i) for i in draws), **_interval(pan)
+        )
+        names = [name_of(classes, index) for index in range(len(pan.log_odds))]
+        by_class = dict(zip(names, map(abs, pan.log_odds), strict=True))
+        measured = [
+            Measured(measure="log_odds_shift", value=shift.value, classes=by_class, control=shift),
+            Measured(measure="log_odds_excess", value=shift.excess, control=shift),
+            _controlled("classes_shifted", pan, draws, _shifted),
+        ]
+    if pan.prediction_flips is not None:
+        measured.append(_controlled("prediction_flips", pan, draws, _flips))
+    measured.append(_controlled("sample_influence", pan, draws, lambda i: i.sample_influence))
+    if pan.accuracy is not None:
+        measured.append(_controlled("accuracy_drop", pan, draws, _drop))
+    return measured
+
+
+def _controlled(
+    name: str, pan: Influence, draws: Sequence[Influence], figure: Callable[[Influence], float]
+) -> Measured:
+    control = Control(value=figure(pan), draws=tuple(figure(draw) for draw in draws))
+    return Measured(measure=name, value=control.value, control=control)
+
+
+def _largest(influence: Influence) -> float:
+    return max(map(abs, influence.log_odds))
+
+
+def _interval(influence: Influence) -> dict[str, float]:
+    """The bootstrap interval of the class that moves most, of its magnitude."""
+    shifts = list(map(abs, influence.log_odds))
+    at = shifts.index(max(shifts))
+    ends = influence.log_odds_low[at], influence.log_odds_high[at]
+    low, high = ends if influence.log_odds[at] >= 0 else (-ends[1], -ends[0])
+    return {"low": low, "high": high}
+
+
+def _shifted(influence: Influence) -> float:
+    return float(sum(abs(value) > SHIFTED for value in influence.log_odds))
+
+
+def _flips(influence: Influence) -> float:
+    return float(influence.prediction_flips or 0)
+
+
+def _drop(influence: Influence) -> float:
+    return (influence.accuracy_before or 0.0) - (influence.accuracy or 0.0)
+
+
+def _of_origins(neurons: Sequence[Neuron], pans: int, examined: int) -> list[Measured]:
+    count = len(neurons)
+    shares = {
+        "nascent_fraction": sum(bool(neuron.nascent) for neuron in neurons),
+        "downstream_fraction": sum(bool(neuron.downstream) for neuron in neurons),
+    }
+    measured = [
+        Measured(measure=name, value=part / count if count else 0.0)
+        for name, part in shares.items()
+    ]
+    floor = pans / examined if examined else math.nan
+    return [*measured, Measured(measure="pan_floor", value=floor)]
+
+
+def name_of(classes: Sequence[str], index: int) -> str:
+    """A class by its name, or by its number where names are not known."""
+    return classes[index] if index < len(classes) else str(index)
+
+
+def _notes(found: Sequence[Influence], task: str) -> list[str]:
+    notes = []
+    pan, every = found[0], found[-1]
+    if not pan.log_odds:
+        notes.append(f"no odds: the outputs are {task}s, which have no class probabilities")
+    if len(pan.log_odds) == 1:
+        notes.append("one class: its probability is taken as a yes or no (sigmoid)")
+    if every.not_swappable:
+        count = len(every.not_swappable)
+        notes.append(f"{count} layers keep their padding under {every.plan.name}: too small a map")
+    draws = [i for i in found if i.plan.seed is not None]
+    if len(draws) < 2:
+        notes.append(f"{len(draws)} random draws: too few to say what is more than chance")
+    return notes
+
+
+def to_device(batch: tuple[Tensor, Tensor | None], device: torch.device) -> Batch:
+    """A batch with its images on the device; labels stay."""
+    images, labels = batch
+    return images.to(device), labels

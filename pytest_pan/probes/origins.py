@@ -1,0 +1,118 @@
+"""Where a PAN gets it from: its own layer's padding, or an earlier one's; and the method's floor.
+
+The raw output that decides whether a neuron is a PAN depends on its own padding only in that one
+call. So two forward passes, which a comparison of plans makes anyway, answer for all layers at
+once. In the original pass each PAN's output is computed a second time with its own padding
+swapped, and not passed on: a side that goes is *nascent*. In the pass with every padding swapped
+the output before the swap has its own padding and none of the earlier ones': a side that stayed
+before and goes here is *downstream*. The output after the swap gives the *floor*, the PANs that
+the method finds where there is no padding to see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from pytest_pan.instrument.capture import Samples
+from pytest_pan.instrument.repad import NotSwappableError, repad
+from pytest_pan.instrument.tap import ConvCall
+from pytest_pan.probes.pans import detect_sides
+from pytest_pan.probes.swaps import Swap, run
+from pytest_pan.records import Neuron, Side, Site
+
+
+class Origins:
+    """Watches the original pass and the pass with every padding swapped."""
+
+    def __init__(
+        self, sites: Sequence[Site], neurons: Iterable[Neuron], every: Swap, theta: float
+    ) -> None:
+        self._sites = {site.name: site for site in sites}
+        self._every, self._theta = every, theta
+        self._channels: dict[str, Tensor] = {}
+        for neuron in neurons:
+            have = self._channels.get(neuron.site, torch.zeros(0, dtype=torch.long))
+            self._channels[neuron.site] = torch.cat([have, torch.tensor([neuron.channel])])
+        self._channels = {s: c.to(every.device) for s, c in self._channels.items()}
+        self._own: dict[str, Samples] = {}
+        self._earlier: dict[str, Samples] = {}
+        self._floor: dict[str, Samples] = {}
+
+    def original(self, model: nn.Module, images: Tensor) -> object:
+        """The plain forward pass, looked at."""
+
+        def see(call: ConvCall) -> None:
+            channels = self._channels.get(call.name)
+            if channels is None:
+                return
+            aside = replace(call, output=call.output.clone())
+            try:
+                swapped = repad(aside, channels, self._every.plan.mode)
+            except NotSwappableError:
+                return
+            self._keep(self._own, call.name, _batch(swapped)[:, channels])
+
+        return run(model, images, see)
+
+    def swapped(self, model: nn.Module, images: Tensor) -> object:
+        """The forward pass with every padding swapped, looked at before and after each swap."""
+
+        def see(call: ConvCall) -> Tensor | None:
+            if call.name not in self._sites:
+                return None
+            channels = self._channels.get(call.name)
+            if channels is not None:
+                self._keep(self._earlier, call.name, _batch(call.output)[:, channels])
+            result = self._every.see(call)
+            if result is not None:
+                self._keep(self._floor, call.name, result)
+            return result
+
+        return run(model, images, see)
+
+    def _keep(self, where: dict[str, Samples], name: str, output: Tensor) -> None:
+        where.setdefault(name, Samples(self._sites[name])).add(output)
+
+    def named(self, neurons: Iterable[Neuron]) -> tuple[Neuron, ...]:
+        """The neurons with their nascent and downstream sides.
+
+        A side that consumes no padding is never nascent; a site that cannot be swapped leaves
+        both open.
+        """
+        own = {site: self._sides(samples) for site, samples in self._own.items()}
+        earlier = {site: self._sides(samples) for site, samples in self._earlier.items()}
+        places: dict[str, int] = {}
+        found = []
+        for neuron in neurons:
+            at = places[neuron.site] = places.get(neuron.site, -1) + 1
+            if neuron.site not in own:
+                found.append(neuron)
+                continue
+            stays = own[neuron.site][at] & neuron.type
+            nascent = neuron.type & ~stays & _consuming(self._sites[neuron.site])
+            downstream = stays & ~earlier[neuron.site][at]
+            found.append(replace(neuron, nascent=nascent, downstream=downstream))
+        return tuple(found)
+
+    def floor(self) -> tuple[int, int]:
+        """PANs and neurons where every padding is swapped, over the sites that could be."""
+        sides = [side for samples in self._floor.values() for side in self._sides(samples)]
+        return sum(bool(side) for side in sides), len(sides)
+
+    def _sides(self, samples: Samples) -> list[Side]:
+        return detect_sides(samples, self._theta)
+
+
+def _consuming(site: Site) -> Side:
+    sides = Side(0)
+    for side, amount in zip(Side, site.consumed, strict=True):
+        sides |= side if amount else Side(0)
+    return sides
+
+
+def _batch(output: Tensor) -> Tensor:
+    return output if output.dim() == 4 else output[None]

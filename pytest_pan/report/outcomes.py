@@ -1,0 +1,62 @@
+"""How an audit or the whole run ended: green only where everything was checked and passed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_pan.records import Audit
+
+Level = Literal["fail", "warn", "none", "pass"]
+LEVELS: tuple[Level, ...] = ("fail", "warn", "none", "pass")
+"""Worst first, which is the order of the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the whole page or one audit ended; green only if every part was checked and passed."""
+
+    level: Level
+    text: str
+
+
+def audit_outcome(audit: Audit) -> Outcome:
+    """How one audit ended, in words."""
+    failed = sum(verdict.outcome == "fail" for verdict in audit.verdicts)
+    total = len(audit.verdicts)
+    said = ["incomplete"] if audit.partial else []
+    said += [] if audit.neuron_count else ["nothing examined"]
+    if failed:
+        return Outcome("fail", ", ".join([f"{failed} of {_limits(total)} failed", *said]))
+    checked = f"{_limits(total)} passed" if total else "no limits declared"
+    if said:
+        return Outcome("warn", ", ".join([*said, checked]))
+    return Outcome("pass" if total else "none", checked)
+
+
+def page_outcome(audits: Sequence[Audit], partial: str) -> Outcome:
+    """How the run ended: a failed limit weighs most, then what was cut short or not checked."""
+    levels = [audit_outcome(audit).level for audit in audits]
+    verdicts = [verdict for audit in audits for verdict in audit.verdicts]
+    failed = sum(verdict.outcome == "fail" for verdict in verdicts)
+    said = [f"{_limits(failed)} failed"] if failed else []
+    said += ["incomplete"] if partial or any(audit.partial for audit in audits) else []
+    if not any(audit.neuron_count for audit in audits):
+        said.append("nothing was examined")
+    unchecked = sum(not audit.verdicts for audit in audits)
+    if passed := len(verdicts) - failed:
+        said.append(f"{_limits(passed)} passed")
+    if unchecked:
+        said.append(
+            "no limits declared" + (f" for {unchecked} of {len(audits)} models" if verdicts else "")
+        )
+    worst: Level = next((level for level in LEVELS if level in levels), "warn")
+    if partial and worst != "fail":
+        worst = "warn"
+    text = ", ".join(said)
+    return Outcome(worst, text[:1].upper() + text[1:])
+
+
+def _limits(count: int) -> str:
+    return f"{count:,} limit{'' if count == 1 else 's'}"
