@@ -28,7 +28,7 @@ def main() -> None:
         ("efficientnet_lite0", networks.HALVES),
     ):
         if name in wanted:
-            compare(name, getattr(networks, name)(), networks.photographs(*norm))
+            compare(name, getattr(networks, name)(), networks.photographs(*norm).tensors[0])
 
 
 def compare(name: str, network: nn.Module, images: Tensor) -> None:

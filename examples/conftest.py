@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import networks
 import pytest
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.data import TensorDataset
 from torchvision.models import MobileNet_V2_Weights
 
 
@@ -19,5 +20,5 @@ def pan_classes() -> object:
 
 
 @pytest.fixture(scope="session")
-def pan_images() -> Tensor:
+def pan_images() -> TensorDataset:
     return networks.photographs(*networks.IMAGENET)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.data import TensorDataset
 from torchvision import models
 from torchvision.transforms import v2 as transforms
 
@@ -38,9 +39,9 @@ def efficientnet_lite0() -> nn.Module:
     return network
 
 
-def photographs(mean: list[float], std: list[float]) -> Tensor:
-    """160 images (N, 3, 224, 224): eight random resized crops of each of twenty photographs."""
-    files = sorted(folder("foolbox").glob("data/imagenet_*.jpg"))
+def photographs(mean: list[float], std: list[float]) -> TensorDataset:
+    """160 images (3, 224, 224) with labels: eight random crops of each of twenty photographs."""
+    files = sorted(folder("foolbox").glob("data/imagenet_*.jpg"))  # imagenet_NUMBER_LABEL.jpg
     crop = transforms.Compose(
         [
             transforms.RandomResizedCrop(224, antialias=True),
@@ -51,9 +52,9 @@ def photographs(mean: list[float], std: list[float]) -> Tensor:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return torch.stack(
-            [crop(Image.open(file).convert("RGB")) for file in files for _ in range(CROPS)]
-        )
+        images = [crop(Image.open(file).convert("RGB")) for file in files for _ in range(CROPS)]
+    labels = [int(file.stem.rpartition("_")[2]) for file in files for _ in range(CROPS)]
+    return TensorDataset(torch.stack(images), torch.tensor(labels))
 
 
 def folder(package: str) -> Path:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import networks
 import pytest
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.data import TensorDataset
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +14,7 @@ def pan_model() -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def pan_images() -> Tensor:
+def pan_images() -> TensorDataset:
     return networks.photographs(*networks.HALVES)
 
 

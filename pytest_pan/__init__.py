@@ -6,31 +6,50 @@ pytest loads the plugin in every run.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pytest_pan.errors import AuditError, ConfigError, InputError, PanError, PanWarning
+from pytest_pan.plans import Influence, Plan
 from pytest_pan.records import Audit, Neuron, Side, Site
 
 if TYPE_CHECKING:
+    from pytest_pan.models import untrained as untrained
     from pytest_pan.pipeline import audit as audit
+    from pytest_pan.repadded import applied as applied
+    from pytest_pan.repadded import plan_of as plan_of
+    from pytest_pan.repadded import repadded as repad
 
 __all__ = [
     "Audit",
     "AuditError",
     "ConfigError",
+    "Influence",
     "InputError",
     "Neuron",
     "PanError",
     "PanWarning",
+    "Plan",
     "Side",
     "Site",
+    "applied",
     "audit",
+    "plan_of",
+    "repad",
+    "untrained",
 ]
+
+_LAZY = {
+    "applied": "pytest_pan.repadded:applied",
+    "audit": "pytest_pan.pipeline:audit",
+    "plan_of": "pytest_pan.repadded:plan_of",
+    "repad": "pytest_pan.repadded:repadded",
+    "untrained": "pytest_pan.models:untrained",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "audit":
-        from pytest_pan.pipeline import audit
-
-        return audit
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _LAZY[name].partition(":")
+    return getattr(import_module(module), attribute)

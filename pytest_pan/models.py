@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from torch import nn
 
 from pytest_pan.errors import InputError
 from pytest_pan.fingerprints import model_digest
+from pytest_pan.instrument.gate import kept_randomness
 
 
 def load_model(model: object, arguments: Mapping[str, Any] | None = None) -> nn.Module:
@@ -69,6 +71,19 @@ def _call(spec: str, arguments: Mapping[str, Any]) -> object:
             where=f"model {spec!r} with {dict(arguments)}",
             next="Is the module importable from here, and is its weights file where it looks?",
         ) from error
+
+
+def untrained(model: nn.Module, *, seed: int = 0) -> nn.Module:
+    """A copy of the model with every module's parameters drawn anew: a second reference beside
+    the floor, for the PANs that an architecture shows before it has learned anything.
+    """
+    twin = copy.deepcopy(model)
+    with kept_randomness(seed):
+        for module in twin.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    return twin
 
 
 def model_facts(model: nn.Module, name: str = "") -> dict[str, Any]:

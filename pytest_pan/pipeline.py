@@ -15,7 +15,8 @@ from torch import nn
 
 from pytest_pan import environment
 from pytest_pan.errors import AuditError, ConfigError, InputError, PanError
-from pytest_pan.inputs import Images, Transform
+from pytest_pan.folders import Transform
+from pytest_pan.inputs import Images
 from pytest_pan.instrument.gate import borrowed, on_device
 from pytest_pan.instrument.repad import MODES
 from pytest_pan.models import load_model, model_facts

@@ -23,7 +23,7 @@ from pytest_pan.records import Audit
 from pytest_pan.report.files import write_text
 
 if TYPE_CHECKING:
-    from pytest_pan.inputs import Transform
+    from pytest_pan.folders import Transform
     from pytest_pan.probes.outputs import Pick
 
 OFF = "the padding audit is off: run pytest --pan-audit, or set pan_audit = true in the ini file"

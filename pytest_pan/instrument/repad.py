@@ -110,8 +110,8 @@ class _Source:
         self.mode, self.call = mode, call
         amounts = call.pad.amounts
         copied = "zeros" if mode in ("mean", "partial", "noise") else mode
-        self._rows = _cells(copied, height, *amounts[:2], self.map.device)
-        self._columns = _cells(copied, width, *amounts[2:], self.map.device)
+        self._rows = _cells(copied, height, *amounts[:2])
+        self._columns = _cells(copied, width, *amounts[2:])
         self._fill = self._filling(generator)
 
     def _filling(self, generator: torch.Generator | None) -> Tensor | None:
@@ -127,20 +127,27 @@ class _Source:
         draws = torch.randn(shape, generator=generator).to(self.map.device)
         return (mean + deviation * draws).to(self.map.dtype)
 
-    def window(self, part: _Rectangle, spans: tuple[int, int]) -> Tensor:
-        """The padded cells that these outputs read: (N, C, h, w)."""
+    def window(self, part: _Rectangle, spans: tuple[int, int], inputs: Tensor | None) -> Tensor:
+        """The padded cells that these outputs read, of these input channels: (N, C, h, w).
+
+        Narrowed before anything is copied: a strip is a small part of a map.
+        """
         (down, across), (tall, wide) = self.call.stride, spans
         rows = slice(part.top * down, (part.bottom - 1) * down + tall)
         columns = slice(part.left * across, (part.right - 1) * across + wide)
         at_rows, at_columns = self._rows[rows], self._columns[columns]
-        cells = self.map.index_select(2, at_rows.clamp(min=0))
-        cells = cells.index_select(3, at_columns.clamp(min=0))
-        empty = (at_rows == _FILL)[:, None] | (at_columns == _FILL)[None, :]
+        cells = _narrow(_narrow(self.map, 2, at_rows), 3, at_columns)
+        cells = cells if inputs is None else cells[:, inputs]
+        for dim, at in ((2, at_rows), (3, at_columns)):
+            cells = cells.index_select(dim, (at - _first(at)).clamp(min=0).to(cells.device))
+        if self._fill is None and self.mode not in ("zeros", "partial"):
+            return cells
+        empty = ((at_rows == _FILL)[:, None] | (at_columns == _FILL)[None, :]).to(cells.device)
         if self._fill is None:
-            return cells.masked_fill(empty, 0) if self.mode in ("zeros", "partial") else cells
-        whole = self._fill.shape[2] > 1
-        filling = self._fill[:, :, rows, columns] if whole else self._fill
-        return torch.where(empty, filling, cells)
+            return cells.masked_fill(empty, 0)
+        filling = self._fill if inputs is None else self._fill[:, inputs]
+        whole = filling.shape[2] > 1
+        return torch.where(empty, filling[:, :, rows, columns] if whole else filling, cells)
 
     def valid_share(self, part: _Rectangle) -> Tensor:
         """Kernel cells over those inside the map, for each output: (h, w); 0 where none is."""
@@ -151,7 +158,7 @@ class _Source:
             taps = torch.arange(kernel[axis], device=inside.device) * dilation[axis]
             starts = torch.arange(first, last, device=inside.device) * stride[axis]
             lines.append(inside[starts[:, None] + taps].sum(1))
-        valid = lines[0][:, None] * lines[1][None, :]
+        valid = (lines[0][:, None] * lines[1][None, :]).to(self.map.device)
         return torch.where(valid > 0, kernel[0] * kernel[1] / valid.clamp(min=1), 0)
 
 
@@ -177,9 +184,7 @@ class _Filters:
         """Outputs of a rectangle: (N, P, h, w)."""
         call = self._call
         tall, wide = (d * (k - 1) + 1 for d, k in zip(call.dilation, call.kernel, strict=True))
-        cells = source.window(part, (tall, wide))
-        if self._inputs is not None:
-            cells = cells[:, self._inputs]
+        cells = source.window(part, (tall, wide), self._inputs)
         scaled = source.mode == "partial"
         bias = None if scaled else self._bias
         found = F.conv2d(cells, self._weight, bias, call.stride, 0, call.dilation, self._groups)
@@ -190,9 +195,24 @@ class _Filters:
         return found.to(call.output.dtype)
 
 
-def _cells(mode: str, size: int, first: int, last: int, device: torch.device) -> Tensor:
-    """Which cell of the map each cell of the padded line copies: (first + size + last,), or -1."""
-    at = torch.arange(-first, size + last, device=device)
+def _first(at: Tensor) -> int:
+    """The smallest cell copied; 0 where none is."""
+    copied = at[at != _FILL]
+    return int(copied.min()) if len(copied) else 0
+
+
+def _narrow(map: Tensor, dim: int, at: Tensor) -> Tensor:
+    """A view of the map from the first to the last cell copied."""
+    first = _first(at)
+    return map.narrow(dim, first, max(int(at.max()) - first, 0) + 1)
+
+
+def _cells(mode: str, size: int, first: int, last: int) -> Tensor:
+    """Which cell of the map each cell of the padded line copies: (first + size + last,), or -1.
+
+    On the CPU, where asking for an extent does not wait for a GPU.
+    """
+    at = torch.arange(-first, size + last)
     if mode == "zeros":
         return torch.where((at >= 0) & (at < size), at, _FILL)
     if mode == "replicate":

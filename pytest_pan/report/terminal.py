@@ -30,12 +30,35 @@ def _audit(audit: Audit) -> Iterator[str]:
         yield "  types: " + ", ".join(types)
         yield "  layers with most PANs:"
         yield from _layers(audit)
+    yield from _influence(audit)
     if audit.skips:
         yield f"  not examined: {len(audit.skips)} ({_reasons(audit)})"
     for note in audit.notes:
         yield f"  note: {note}"
     for verdict in audit.verdicts:
         yield "  " + verdict_line(verdict)
+
+
+def _influence(audit: Audit) -> Iterator[str]:
+    """What swapping the PANs' padding does, each figure beside the random draws'."""
+    shown = ("log_odds_shift", "classes_shifted", "prediction_flips", "sample_influence")
+    found = [audit.measures[name] for name in (*shown, "accuracy_drop") if name in audit.measures]
+    if not audit.influence:
+        return
+    first = audit.influence[0]
+    swapped, draws = first.plan, [i for i in audit.influence if i.plan.seed is not None]
+    yield f"  with the padding of the PANs swapped ({swapped.name}; random draws: {len(draws)}):"
+    for measured in found:
+        text = measures.find(measured.measure).text
+        control = measured.control
+        beside = ""
+        if control is not None and control.draws:
+            beside = "  random neurons " + ", ".join(map(text, control.draws))
+        yield f"    {measured.measure:<17} {text(measured.value):>8}{beside}"
+    for name in ("pan_floor", "nascent_fraction", "downstream_fraction"):
+        if name in audit.measures:
+            text = measures.find(name).text
+            yield f"    {name:<17} {text(audit.measures[name].value):>8}"
 
 
 def _layers(audit: Audit) -> Iterator[str]:
