@@ -36,7 +36,7 @@ class Measure:
         if self.unit == "fraction":
             return f"{100 * value:.2f} %"
         whole = self.unit == "count" and float(value).is_integer()
-        return f"{value:,.0f}" if whole else f"{value:,.3g}"
+        return f"{value:,.0f}" if whole or abs(value) >= 1000 else f"{value:.3g}"
 
 
 _PAN = "Padding Aware Neurons, section 3"
