@@ -39,7 +39,7 @@ def _value(audit: Audit, limit: Limit) -> tuple[float, str]:
     if measured is None:
         probe = measures.find(limit.measure).probe
         what = (
-            "labels or class outputs that are not there"
+            "labels, class outputs, random draws or swappable layers that are not there"
             if probe in audit.settings.probes
             else (f"the probe {probe!r}")
         )
@@ -57,9 +57,11 @@ def _value(audit: Audit, limit: Limit) -> tuple[float, str]:
 def _evidence(audit: Audit, limit: Limit) -> list[str]:
     """The layers with the highest figures and, for counts of PANs, the strongest neurons."""
     measure = measures.find(limit.measure)
-    control = audit.measures[limit.measure].control
+    # an excess is a figure less its control already: what is behind it is that figure's
+    of = "log_odds_shift" if limit.measure == "log_odds_excess" else limit.measure
+    control = audit.measures[of].control
     if control is not None:
-        return _beside(audit, limit, control)
+        return _beside(audit, of, control, of_class=bool(limit.target))
     by_site = dict(audit.measures[limit.measure].sites)
     if limit.measure.startswith("layer") and limit.direction == "max":
         by_site = {name: value for name, value in by_site.items() if value > limit.bound}
@@ -78,17 +80,17 @@ def _evidence(audit: Audit, limit: Limit) -> list[str]:
     return lines
 
 
-def _beside(audit: Audit, limit: Limit, control: Control) -> list[str]:
+def _beside(audit: Audit, name: str, control: Control, *, of_class: bool) -> list[str]:
     """What random neurons did, and for odds the classes that moved most."""
-    text = measures.find(limit.measure).text
+    text = measures.find(name).text
     lines = []
-    if control.low is not None and control.high is not None and not limit.target:
+    if control.low is not None and control.high is not None and not of_class:
         lines.append(f"95 % interval over images: {text(control.low)} to {text(control.high)}")
     if control.draws:
         drawn = ", ".join(text(draw) for draw in control.draws)
         beaten = control.rank - 1
         lines.append(f"random neurons, as many a layer: {drawn}; {beaten} draws reach the PANs'")
-    by_class = audit.measures[limit.measure].classes
+    by_class = audit.measures[name].classes
     worst = sorted(by_class.items(), key=lambda item: -item[1])[:_WORST_NEURONS]
     lines += [f"class {name}: {text(value)}" for name, value in worst]
     return lines

@@ -89,8 +89,8 @@ class Influence:
     samples: tuple[Sample, ...] = ()
     """The most affected images, most first."""
     by_distance: tuple[float, ...] = ()
-    """Segmentation: share of pixels whose class stays, by distance to the border in sixteenths of
-    the shorter side."""
+    """Segmentation: share of pixels whose class stays, by distance to the border: sixteen equal
+    steps from there to the middle of the shorter side, fewer on maps too small for them."""
     not_swappable: Mapping[str, str] = field(default_factory=dict)
     """Sites that kept their padding, and why."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pytest_pan.errors import InputError
 from pytest_pan.plans import Control, Influence
 from pytest_pan.probes.influence import Batch, Comparison, compare
 from pytest_pan.probes.origins import Origins
@@ -64,9 +65,10 @@ def examine(
         watch={swaps[-1].plan.name: origins.swapped},
     )
     compare(model, batches, comparison, tick)
+    _check_any(comparison)
     found = comparison.findings()
     named = origins.named(neurons)
-    said = list(_notes(found, comparison.task))
+    said = list(_notes(found, comparison))
     if classes and found[0].log_odds and len(classes) != len(found[0].log_odds):
         said.append(f"{len(classes)} class names for {len(found[0].log_odds)} classes: not used")
         classes = ()
@@ -81,6 +83,16 @@ def examine(
     )
 
 
+def _check_any(comparison: Comparison) -> None:
+    if not comparison.images:
+        where, why = next(iter(comparison.skips.items()), ("", ""))
+        raise InputError(
+            "no image has finite outputs under every plan",
+            got=f"{len(comparison.skips)} without, first {where}: {why}",
+            next="Are the images scaled as in training?",
+        )
+
+
 def _of_outputs(found: Sequence[Influence], classes: Sequence[str]) -> list[Measured]:
     pan, draws = found[0], [i for i in found if i.plan.seed is not None]
     measured: list[Measured] = []
@@ -89,12 +101,16 @@ def _of_outputs(found: Sequence[Influence], classes: Sequence[str]) -> list[Meas
             value=_largest(pan), draws=tuple(_largest(i) for i in draws), **_interval(pan)
         )
         names = [name_of(classes, index) for index in range(len(pan.log_odds))]
-        by_class = dict(zip(names, map(abs, pan.log_odds), strict=True))
+        by_class: dict[str, float] = {}
+        for name, size in zip(names, map(abs, pan.log_odds), strict=True):
+            by_class[name] = max(size, by_class.get(name, 0.0))  # ImageNet has two cranes
         measured = [
             Measured(measure="log_odds_shift", value=shift.value, classes=by_class, control=shift),
-            Measured(measure="log_odds_excess", value=shift.excess, control=shift),
             _controlled("classes_shifted", pan, draws, _shifted),
         ]
+        if draws:
+            excess = Measured(measure="log_odds_excess", value=shift.excess)
+            measured.insert(1, excess)
     if pan.prediction_flips is not None:
         measured.append(_controlled("prediction_flips", pan, draws, _flips))
     measured.append(_controlled("sample_influence", pan, draws, lambda i: i.sample_influence))
@@ -145,8 +161,9 @@ def _of_origins(neurons: Sequence[Neuron], pans: int, examined: int) -> list[Mea
         Measured(measure=name, value=part / count if count else 0.0)
         for name, part in shares.items()
     ]
-    floor = pans / examined if examined else math.nan
-    return [*measured, Measured(measure="pan_floor", value=floor)]
+    if examined:
+        measured.append(Measured(measure="pan_floor", value=pans / examined))
+    return measured
 
 
 def name_of(classes: Sequence[str], index: int) -> str:
@@ -154,17 +171,24 @@ def name_of(classes: Sequence[str], index: int) -> str:
     return classes[index] if index < len(classes) else str(index)
 
 
-def _notes(found: Sequence[Influence], task: str) -> list[str]:
+def _notes(found: Sequence[Influence], comparison: Comparison) -> list[str]:
     notes = []
     pan, every = found[0], found[-1]
     if not pan.log_odds:
-        notes.append(f"no odds: the outputs are {task}s, which have no class probabilities")
+        notes.append(
+            f"no odds: the outputs are {comparison.task}s, which have no class probabilities"
+        )
     if len(pan.log_odds) == 1:
         notes.append("one class: its probability is taken as a yes or no (sigmoid)")
+    if comparison.skips:
+        notes.append(f"{len(comparison.skips)} images left out: outputs not finite under a plan")
     if every.not_swappable:
         count = len(every.not_swappable)
         notes.append(f"{count} layers keep their padding under {every.plan.name}: too small a map")
     draws = [i for i in found if i.plan.seed is not None]
+    if draws and draws[0].plan.size != pan.plan.size:
+        drawn = f"{draws[0].plan.size} neurons for {pan.plan.size} PANs"
+        notes.append(f"random draws have {drawn}: some layers have too few others")
     if len(draws) < 2:
         notes.append(f"{len(draws)} random draws: too few to say what is more than chance")
     return notes

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pytest_pan.errors import InputError
-from pytest_pan.plans import Influence, Plan, Sample
+from pytest_pan.plans import Influence, Sample
 from pytest_pan.probes import outputs
 from pytest_pan.probes.outputs import Pick, Reading
 from pytest_pan.probes.swaps import Swap, run
@@ -67,14 +67,11 @@ class Comparison:
 
     def add(self, model: nn.Module, images: Tensor, labels: Tensor | None) -> None:
         """Takes one batch, images (N, C, H, W) on the model's device, labels (N,) or None."""
-        before = outputs.read(self._original(model, images), self._task, self._pick)
+        # the original last: its draws, if it makes any, are the only ones that the images' see
+        after = [self._after(effect, model, images) for effect in self._effects]
+        before = self._read(self._original(model, images), len(images))
         self.task = before.task
         self._check_labels(before, labels)
-        after = []
-        for effect in self._effects:
-            watch = self._watch.get(effect.swap.plan.name)
-            output = watch(model, images) if watch else run(model, images, effect.swap.see)
-            after.append(outputs.read(output, self._task, self._pick))
         keep = self._finite([before, *after])
         drawn = odds.weights(len(keep), self._generator)
         if not keep.all():
@@ -85,6 +82,24 @@ class Comparison:
         self._seen += len(keep)
         if indices:
             self._count(before, after, images, labels, drawn, indices)
+
+    def _after(self, effect: _Effect, model: nn.Module, images: Tensor) -> Reading:
+        """One plan's outputs; a model that draws random numbers draws the original's."""
+        watch = self._watch.get(effect.swap.plan.name)
+        with torch.random.fork_rng([images.device] if images.is_cuda else []):
+            output = watch(model, images) if watch else run(model, images, effect.swap.see)
+        return self._read(output, len(images))
+
+    def _read(self, output: object, images: int) -> Reading:
+        reading = outputs.read(output, self._task, self._pick)
+        if len(reading) != images:
+            raise InputError(
+                "outputs that are not one an image",
+                got=f"{len(reading)} outputs of {images} images",
+                allowed="as many, in the order of the images",
+                next="Override the fixture pan_outputs with a function that picks them.",
+            )
+        return reading
 
     def _count(
         self,
@@ -229,7 +244,8 @@ def _shares(rings: tuple[Tensor, Tensor] | None) -> tuple[float, ...]:
     if rings is None:
         return ()
     kept, pixels = rings
-    return tuple((kept.double() / pixels.clamp(min=1)).tolist())
+    there = pixels > 0
+    return tuple((kept[there].double() / pixels[there]).tolist())
 
 
 def compare(
@@ -239,8 +255,3 @@ def compare(
     for images, labels in batches:
         comparison.add(model, images, labels)
         tick(comparison.images)
-
-
-def named(plan: Plan) -> str:
-    """``RAND-reflect (seed 3)``: a plan as people tell it from the others."""
-    return plan.name if plan.seed is None else f"{plan.name} (seed {plan.seed})"

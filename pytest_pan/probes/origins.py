@@ -33,6 +33,7 @@ class Origins:
     ) -> None:
         self._sites = {site.name: site for site in sites}
         self._every, self._theta = every, theta
+        self._generator = torch.Generator().manual_seed(0)
         self._channels: dict[str, Tensor] = {}
         for neuron in neurons:
             have = self._channels.get(neuron.site, torch.zeros(0, dtype=torch.long))
@@ -51,7 +52,7 @@ class Origins:
                 return
             aside = replace(call, output=call.output.clone())
             try:
-                swapped = repad(aside, channels, self._every.plan.mode)
+                swapped = repad(aside, channels, self._every.plan.mode, self._generator)
             except NotSwappableError:
                 return
             self._keep(self._own, call.name, _batch(swapped)[:, channels])
@@ -80,16 +81,15 @@ class Origins:
     def named(self, neurons: Iterable[Neuron]) -> tuple[Neuron, ...]:
         """The neurons with their nascent and downstream sides.
 
-        A side that consumes no padding is never nascent; a site that cannot be swapped leaves
-        both open.
+        A side that consumes no padding is never nascent; a site that cannot be swapped, or is not
+        finite then, leaves both open.
         """
-        own = {site: self._sides(samples) for site, samples in self._own.items()}
-        earlier = {site: self._sides(samples) for site, samples in self._earlier.items()}
+        own, earlier = self._all_sides(self._own), self._all_sides(self._earlier)
         places: dict[str, int] = {}
         found = []
         for neuron in neurons:
             at = places[neuron.site] = places.get(neuron.site, -1) + 1
-            if neuron.site not in own:
+            if neuron.site not in own or neuron.site not in earlier:
                 found.append(neuron)
                 continue
             stays = own[neuron.site][at] & neuron.type
@@ -100,11 +100,16 @@ class Origins:
 
     def floor(self) -> tuple[int, int]:
         """PANs and neurons where every padding is swapped, over the sites that could be."""
-        sides = [side for samples in self._floor.values() for side in self._sides(samples)]
+        sides = [side for found in self._all_sides(self._floor).values() for side in found]
         return sum(bool(side) for side in sides), len(sides)
 
-    def _sides(self, samples: Samples) -> list[Side]:
-        return detect_sides(samples, self._theta)
+    def _all_sides(self, gathered: dict[str, Samples]) -> dict[str, list[Side]]:
+        """By site, the sides of each channel; without sites whose values are not all finite."""
+        return {
+            site: detect_sides(samples, self._theta)
+            for site, samples in gathered.items()
+            if all(bool(torch.isfinite(part).all()) for part in samples.maps)
+        }
 
 
 def _consuming(site: Site) -> Side:

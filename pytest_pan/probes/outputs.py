@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -30,12 +30,14 @@ Pick = Callable[[Any], Any]
 @dataclass(frozen=True, slots=True)
 class Reading:
     """A batch's outputs: ``logits`` (N, K), (N, K, H, W) in segmentation, (N, D) embeddings; or
-    ``boxes``, one dict of boxes, labels and scores an image.
+    ``boxes``, one dict of boxes, labels and scores an image. ``each``: every class is a yes or no
+    of its own (sigmoid), as in multilabel and of a single class, whose softmax would be 1 always.
     """
 
     task: Task
     logits: Tensor | None = None
     boxes: tuple[Mapping[str, Tensor], ...] = ()
+    each: bool = False
 
     def __len__(self) -> int:
         return len(self.boxes) if self.logits is None else len(self.logits)
@@ -52,10 +54,13 @@ def read(output: Any, task: str = "auto", pick: Pick | None = None) -> Reading:
     """The output of a forward pass as a Reading; ``pick`` is the user's way to what counts.
 
     A tensor is taken as it is; of a tuple or list the first tensor; of a dict or an object the
-    ``logits`` or what is called alike. Raises :class:`InputError` for anything else.
+    ``logits`` or what is called alike. Raises :class:`InputError` for anything else, and for
+    outputs that are not of the task asked for. The logits are a copy: a model may write to its
+    output again.
     """
     found = pick(output) if pick is not None else _tensor_of(output)
-    if isinstance(found, list | tuple) and found and _is_detection(found[0]):
+    if isinstance(found, list | tuple) and found and all(map(_is_detection, found)):
+        _check_task(task, "detection")
         return Reading("detection", boxes=tuple(found))
     if not isinstance(found, Tensor) or not found.is_floating_point():
         what = f"{found.dtype} tensor" if isinstance(found, Tensor) else type(found).__name__
@@ -66,20 +71,38 @@ def read(output: Any, task: str = "auto", pick: Pick | None = None) -> Reading:
             "an object with .logits, or a list of detections",
             next="Override the fixture pan_outputs with a function that picks it.",
         )
-    if found.dim() not in (2, 4):
+    if found.dim() not in (2, 4) or not found.numel():
         raise InputError(
-            "logits", got=f"shape {tuple(found.shape)}", allowed="(N, K) or (N, K, H, W)"
+            "logits",
+            got=f"shape {tuple(found.shape)}",
+            allowed="(N, K) or (N, K, H, W)",
+            next="Override the fixture pan_outputs with a function that reshapes them.",
         )
-    return Reading(_task(task, found), logits=found.detach())
+    return _reading(task, found.detach().clone())
 
 
-def _task(task: str, logits: Tensor) -> Task:
+def _reading(task: str, logits: Tensor) -> Reading:
+    if task == "embedding":
+        return Reading("embedding", logits=logits.flatten(1))
+    if task != "segmentation" and logits.shape[2:] == (1, 1):
+        logits = logits.flatten(1)
+    each = task == "multilabel" or logits.shape[1] == 1
     if logits.dim() == 4:
-        return "segmentation"
-    if task in ("multilabel", "embedding"):
-        return "multilabel" if task == "multilabel" else "embedding"
-    # one score a sample is a yes or no: its softmax would be 1 whatever it says
-    return "multilabel" if logits.shape[1] == 1 else "classification"
+        _check_task("auto" if task == "multilabel" else task, "segmentation")
+        return Reading("segmentation", logits=logits, each=each)
+    kind: Task = "multilabel" if each else "classification"
+    _check_task("auto" if each and task == "classification" else task, kind)
+    return Reading(kind, logits=logits, each=each)
+
+
+def _check_task(asked: str, found: Task) -> None:
+    if asked not in ("auto", found):
+        raise InputError(
+            f"the outputs are not those of task {asked}",
+            got=f"outputs of a {found} model",
+            allowed=f"task auto or {found}",
+            next="Or override the fixture pan_outputs with a function that picks others.",
+        )
 
 
 def _tensor_of(output: Any) -> Any:
@@ -87,7 +110,8 @@ def _tensor_of(output: Any) -> Any:
         return output
     if isinstance(output, Mapping):
         keys = [key for key in _LOGIT_KEYS if key in output]
-        return output[keys[0]] if keys else next(iter(output.values()), None)
+        tensors = (value for value in output.values() if isinstance(value, Tensor))
+        return output[keys[0]] if keys else next(tensors, None)
     if hasattr(output, "logits"):
         return output.logits
     if isinstance(output, list | tuple):
@@ -104,7 +128,10 @@ def _is_detection(item: Any) -> bool:
 def finite(reading: Reading) -> Tensor:
     """Whether each sample's output is finite: (N,) bool."""
     if reading.logits is None:
-        good = [bool(torch.isfinite(image["scores"]).all()) for image in reading.boxes]
+        good = [
+            all(bool(torch.isfinite(image[key]).all()) for key in ("boxes", "scores"))
+            for image in reading.boxes
+        ]
         return torch.tensor(good, dtype=torch.bool)
     return torch.isfinite(reading.logits).flatten(1).all(1).cpu()
 
@@ -114,17 +141,17 @@ def probabilities(reading: Reading) -> Tensor | None:
     if reading.classes is None or reading.logits is None:
         return None
     logits = reading.logits.double()
-    if reading.task == "multilabel":
-        return logits.sigmoid()
-    shares = logits.softmax(1)
+    shares = logits.sigmoid() if reading.each else logits.softmax(1)
     return shares.mean((2, 3)) if shares.dim() == 4 else shares
 
 
 def predictions(reading: Reading) -> Tensor | None:
-    """First class of each image (N,) or pixel (N, H, W), or classes said yes to (N, K)."""
+    """First class of each image (N,) or pixel (N, H, W); of classes that are each a yes or no,
+    those said yes to (N, K), (N, K, H, W).
+    """
     if reading.classes is None or reading.logits is None:
         return None
-    return reading.logits > 0 if reading.task == "multilabel" else reading.logits.argmax(1)
+    return reading.logits > 0 if reading.each else reading.logits.argmax(1)
 
 
 def flips(before: Reading, after: Reading) -> Tensor | None:
@@ -132,13 +159,16 @@ def flips(before: Reading, after: Reading) -> Tensor | None:
     if before.task == "detection":
         unmatched = [_match(a, b)[1] for a, b in zip(before.boxes, after.boxes, strict=True)]
         return torch.tensor(unmatched)
+    differ = _differ(before, after)
+    return None if differ is None else differ.reshape(len(differ), -1).sum(1).cpu()
+
+
+def _differ(before: Reading, after: Reading) -> Tensor | None:
+    """Whether the prediction, any class of it, changes: (N,), or (N, H, W) in segmentation."""
     ours, theirs = predictions(before), predictions(after)
     if ours is None or theirs is None:
         return None
-    differ = (ours != theirs).flatten(1) if ours.dim() > 1 else (ours != theirs)[:, None]
-    if before.task == "multilabel":
-        differ = differ.any(1, keepdim=True)
-    return differ.sum(1).cpu()
+    return (ours != theirs).any(1) if before.each else ours != theirs
 
 
 def distances(before: Reading, after: Reading) -> Tensor:
@@ -153,7 +183,8 @@ def distances(before: Reading, after: Reading) -> Tensor:
         return torch.tensor(moved, dtype=torch.float64)
     ours, theirs = before.logits.double(), after.logits.double()
     if before.task == "embedding":
-        return 1 - torch.cosine_similarity(ours, theirs, dim=1).cpu()
+        apart = (1 - torch.cosine_similarity(ours, theirs, dim=1)).clamp(min=0)
+        return apart.masked_fill((ours == theirs).all(1), 0).cpu()  # also where both are zero
     gaps = (ours - theirs).abs().sum(1)
     return (gaps.mean((1, 2)) if gaps.dim() == 3 else gaps).cpu()
 
@@ -170,7 +201,7 @@ def _match(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> tuple[f
     ours, theirs = before["scores"].double().tolist(), after["scores"].double().tolist()
     free_ours, free_theirs = set(range(len(ours))), set(range(len(theirs)))
     moved = 0.0
-    for flat in overlap.flatten().argsort(descending=True).tolist():
+    for flat in overlap.flatten().argsort(descending=True, stable=True).tolist():
         a, b = divmod(flat, len(theirs))
         if float(overlap[a, b]) < _MATCH:
             break
@@ -185,28 +216,29 @@ def _match(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> tuple[f
 def by_distance(before: Reading, after: Reading, rings: int = 16) -> tuple[Tensor, Tensor] | None:
     """Pixels whose class stays, and all pixels, by distance to the border: (rings,) int twice.
 
-    Rings are equal parts of half the shorter side, the outermost first; segmentation only.
+    Rings are equal parts of half the shorter side, the outermost first; some hold no pixel where
+    that is shorter than ``rings``. Segmentation only.
     """
-    ours, theirs = predictions(before), predictions(after)
-    if before.task != "segmentation" or ours is None or theirs is None:
+    differ = _differ(before, after)
+    if before.task != "segmentation" or differ is None:
         return None
-    height, width = ours.shape[1:]
+    height, width = differ.shape[1:]
     rows = torch.arange(height).minimum(height - 1 - torch.arange(height))
     columns = torch.arange(width).minimum(width - 1 - torch.arange(width))
     depth = rows[:, None].minimum(columns[None, :])
     half = max((min(height, width) + 1) // 2, 1)
     ring = (depth * rings // half).clamp(max=rings - 1).flatten()
-    same = (ours == theirs).sum(0).flatten().cpu()
+    same = (~differ).sum(0).flatten().cpu()
     kept = torch.zeros(rings, dtype=torch.long).index_add(0, ring, same)
-    return kept, torch.bincount(ring, minlength=rings) * len(ours)
+    return kept, torch.bincount(ring, minlength=rings) * len(differ)
 
 
 def top5_lost(before: Reading, after: Reading) -> Tensor | None:
     """Samples whose first class is no longer among the first five: (N,) bool; classification."""
     if before.task != "classification" or before.logits is None or after.logits is None:
         return None
-    five = after.logits.topk(min(5, after.logits.shape[1]), dim=1).indices
-    return ~(five == before.logits.argmax(1)[:, None]).any(1).cpu()
+    first = after.logits.gather(1, before.logits.argmax(1, keepdim=True))
+    return ((after.logits > first).sum(1) >= 5).cpu()  # classes level with it do not push it out
 
 
 def select(reading: Reading, keep: Tensor) -> Reading:
@@ -215,5 +247,5 @@ def select(reading: Reading, keep: Tensor) -> Reading:
         kept: Sequence[Mapping[str, Tensor]] = [
             image for image, wanted in zip(reading.boxes, keep.tolist(), strict=True) if wanted
         ]
-        return Reading(reading.task, boxes=tuple(kept))
-    return Reading(reading.task, logits=reading.logits[keep.to(reading.logits.device)])
+        return replace(reading, boxes=tuple(kept))
+    return replace(reading, logits=reading.logits[keep.to(reading.logits.device)])

@@ -15,12 +15,16 @@ from torch import Tensor
 
 REPLICATES = 200
 LEVEL = 0.95
+_LEAST = torch.finfo(torch.float64).tiny
 
 
 def weights(images: int, generator: torch.Generator) -> Tensor:
-    """Bootstrap weights, a row a replicate: (REPLICATES, images) float64 Poisson(1) draws."""
-    ones = torch.ones(REPLICATES, images, dtype=torch.float64)
-    return torch.poisson(ones, generator=generator)
+    """Bootstrap weights, a row a replicate: (REPLICATES, images) float64 Poisson(1) draws.
+
+    Drawn image by image, so that an image's weights do not depend on its batch.
+    """
+    ones = torch.ones(images, REPLICATES, dtype=torch.float64)
+    return torch.poisson(ones, generator=generator).T
 
 
 @dataclass
@@ -41,12 +45,18 @@ class ClassSums:
 
 
 def log_odds(plan: ClassSums, original: ClassSums) -> Tensor:
-    """Natural logarithm of the odds, one a class: (K,); 0 where both sums are 0."""
+    """Natural logarithm of the odds, one a class: (K,).
+
+    Finite always: a sum too small for float64 counts as the smallest there is, 2.2e-308.
+    """
     return _log_ratio(plan.total, original.total)
 
 
 def log_odds_interval(plan: ClassSums, original: ClassSums) -> tuple[Tensor, Tensor]:
-    """Ends of the bootstrap interval of each class's log-odds: (K,) twice."""
+    """Ends of the bootstrap interval of each class's log-odds: (K,) twice.
+
+    A replicate that drew no image, as happens with a handful of them, says 0.
+    """
     drawn = _log_ratio(plan.replicates, original.replicates)
     tail = (1 - LEVEL) / 2
     ends = torch.tensor([tail, 1 - tail], dtype=torch.float64)
@@ -55,8 +65,7 @@ def log_odds_interval(plan: ClassSums, original: ClassSums) -> tuple[Tensor, Ten
 
 
 def _log_ratio(above: Tensor, below: Tensor) -> Tensor:
-    nothing = (above == 0) & (below == 0)
-    return torch.where(nothing, 0.0, above.log() - below.log())
+    return above.clamp(min=_LEAST).log() - below.clamp(min=_LEAST).log()
 
 
 @dataclass

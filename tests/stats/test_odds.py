@@ -1,0 +1,129 @@
+"""Streamed odds against numpy on all the logits at once."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pytest_pan.stats.odds import (
+    REPLICATES,
+    Affected,
+    ClassSums,
+    log_odds,
+    log_odds_interval,
+    weights,
+)
+
+
+def numpy_log_odds(plan: NDArray[np.float64], original: NDArray[np.float64]) -> NDArray[np.float64]:
+    sums = []
+    for logits in (plan, original):
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares /= shares.sum(axis=1, keepdims=True)
+        sums.append(shares.sum(axis=0))
+    found: NDArray[np.float64] = np.log(sums[0] / sums[1])
+    return found
+
+
+def logits(images: int, classes: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return 4 * torch.randn(images, classes, generator=generator, dtype=torch.float64)
+
+
+def streamed(plan: Tensor, original: Tensor, size: int) -> tuple[ClassSums, ClassSums]:
+    generator = torch.Generator().manual_seed(7)
+    sums = ClassSums(), ClassSums()
+    for ours, theirs in zip(plan.split(size), original.split(size), strict=True):
+        drawn = weights(len(ours), generator)
+        sums[0].add(ours.softmax(1), drawn)
+        sums[1].add(theirs.softmax(1), drawn)
+    return sums
+
+
+@given(st.integers(1, 40), st.integers(1, 6), st.integers(0, 99), st.integers(1, 41))
+def test_odds_are_those_of_ten_lines_of_numpy_in_batches_of_any_size(
+    images: int, classes: int, seed: int, size: int
+) -> None:
+    plan, original = logits(images, classes, seed), logits(images, classes, seed + 1)
+    found = log_odds(*streamed(plan, original, size))
+    np.testing.assert_allclose(found, numpy_log_odds(plan.numpy(), original.numpy()), atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [1, 7, 30, 64])
+def test_the_batch_size_does_not_change_the_bootstrap(size: int) -> None:
+    plan, original = logits(64, 5, 0), logits(64, 5, 1)
+    whole = log_odds_interval(*streamed(plan, original, 64))
+    parts = log_odds_interval(*streamed(plan, original, size))
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
+
+
+def test_an_images_weights_are_poisson_and_do_not_depend_on_its_batch() -> None:
+    one, many = (torch.Generator().manual_seed(3) for _ in range(2))
+    whole = weights(500, many)
+    assert torch.equal(torch.cat([weights(n, one) for n in (1, 99, 400)], dim=1), whole)
+    assert whole.shape == (REPLICATES, 500)
+    assert abs(float(whole.mean()) - 1) < 0.02
+    assert abs(float(whole.var()) - 1) < 0.02
+
+
+def test_the_interval_is_as_wide_as_the_spread_of_the_log_odds_over_new_images() -> None:
+    """Drawing the images themselves again and again is what the bootstrap imitates."""
+    low, high = log_odds_interval(*streamed(logits(400, 3, 0), logits(400, 3, 1), 100))
+    again = [log_odds(*streamed(logits(400, 3, s), logits(400, 3, s + 1), 400)) for s in range(200)]
+    spread = torch.stack(again).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    ratio = (high - low) / (spread[1] - spread[0])
+    assert ((ratio > 0.7) & (ratio < 1.4)).all()
+
+
+def test_identical_plans_have_odds_of_exactly_one_and_an_interval_of_nothing_else() -> None:
+    same = logits(20, 4, 0)
+    sums = streamed(same, same, 6)
+    assert log_odds(*sums).tolist() == [0] * 4
+    assert [ends.tolist() for ends in log_odds_interval(*sums)] == [[0] * 4] * 2
+
+
+@pytest.mark.parametrize(("plan", "sign"), [([[-2e3, 0.0]], -1), ([[0.0, -2e3]], 1)])
+def test_probabilities_too_small_for_a_float_still_give_finite_odds(
+    plan: list[list[float]], sign: int
+) -> None:
+    original = torch.tensor(plan, dtype=torch.float64).flip(1)
+    sums = streamed(torch.tensor(plan, dtype=torch.float64), original, 1)
+    found = log_odds(*sums)
+    assert found.tolist() == pytest.approx([sign * 708.4, -sign * 708.4], abs=0.1)
+    assert all(bool(ends.isfinite().all()) for ends in log_odds_interval(*sums))
+
+
+def test_a_class_that_no_plan_ever_gives_has_odds_of_one() -> None:
+    never = torch.tensor([[0.0, -2e3]], dtype=torch.float64)
+    assert log_odds(*streamed(never, never, 1)).tolist() == [0, 0]
+
+
+@given(st.lists(st.integers(0, 5), max_size=60), st.integers(1, 12), st.randoms())
+def test_the_bounded_heap_keeps_what_sorting_would_put_first(
+    distances: list[int], keep: int, shuffled: random.Random
+) -> None:
+    order = list(enumerate(distances))
+    expected = sorted(order, key=lambda pair: (-pair[1], pair[0]))[:keep]
+    shuffled.shuffle(order)
+    affected = Affected(keep=keep)
+    for index, distance in order:
+        affected.add(index, distance, {"data": index})
+    assert affected.most() == [(index, d, {"data": index}) for index, d in expected]
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50), st.floats(0, 1))
+def test_quantiles_are_numpys(distances: list[float], share: float) -> None:
+    affected = Affected(distances=distances)
+    expected = np.quantile(distances, share)
+    np.testing.assert_allclose(affected.quantile(share), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_without_images_the_quantile_is_zero() -> None:
+    assert Affected().quantile(0.99) == 0
