@@ -22,10 +22,11 @@ from pytest_pan.instrument.repad import MODES
 from pytest_pan.models import load_model, model_facts
 from pytest_pan.notes import notes, warn
 from pytest_pan.probes import effects, pans
+from pytest_pan.probes.intrusion import IntrusionProbe, measured
 from pytest_pan.probes.outputs import TASKS, Pick
 from pytest_pan.records import Audit, Settings, Skip
 
-PROBES = ("pans", "influence")
+PROBES = ("pans", "influence", "intrusion")
 
 Tick = Callable[[int, int | None], None]
 
@@ -57,11 +58,11 @@ def audit(
     image files, put through ``transform``. ``theta``: threshold of the KS statistics. ``memory``:
     bytes that activation samples may take. ``seed``: for random transforms and draws.
 
-    ``probes``: ``"pans"`` alone, or ``("pans", "influence")`` to see as well what swapping their
-    padding for ``mode`` does to the outputs, beside ``draws`` draws of random neurons. ``task``
-    tells what the outputs are where their shape does not (multilabel, embedding), ``outputs`` is
-    a function that picks them from what the model returns, ``classes`` names them: a sequence,
-    or torchvision weights.
+    ``probes``: ``"pans"``, with ``"influence"`` to see as well what swapping their padding for
+    ``mode`` does to the outputs, beside ``draws`` draws of random neurons, and with
+    ``"intrusion"`` what lines of zeros inside the images do. ``task`` tells what the outputs are
+    where their shape does not (multilabel, embedding), ``outputs`` is a function that picks them
+    from what the model returns, ``classes`` names them: a sequence, or torchvision weights.
 
     Raises :class:`ConfigError` for a wrong setting and :class:`InputError` for a wrong model or
     images, both before the first forward pass, and :class:`AuditError`, whose ``audit`` holds
@@ -124,6 +125,8 @@ def run(
     result = job.detect(model_facts(loaded, name))
     if "influence" in settings.probes:
         result = job.influence(result, outputs, class_names(classes, source))
+    if "intrusion" in settings.probes:
+        result = job.intrusion(result, outputs)
     return result
 
 
@@ -194,13 +197,7 @@ class _Job:
                 pick=pick,
                 tick=lambda done: self.tick(done, self.expected),
             )
-            if self.source.facts()["digest"] != result.images["digest"]:
-                raise InputError(
-                    "the images were others the second time",
-                    where="images",
-                    next="Draw what is random in them from torch's, numpy's or Python's global "
-                    "generator, which are seeded for each pass.",
-                )
+            self._same_images(result)
         return replace(
             result,
             neurons=found.neurons,
@@ -211,6 +208,42 @@ class _Job:
             skips=(*result.skips, *found.skips),
             seconds={**result.seconds, "influence": time.perf_counter() - started},
         )
+
+    def intrusion(self, result: Audit, pick: Pick | None) -> Audit:
+        """What a line of zeros inside the images does, in a pass of its own."""
+        started = time.perf_counter()
+        probe = IntrusionProbe(
+            result.sites,
+            result.neurons,
+            theta=self.settings.theta,
+            seed=self.settings.seed,
+            device=self.device,
+            task=self.settings.task,
+            pick=pick,
+        )
+        with self._or_partial(result), borrowed(self.model, seed=self.settings.seed) as ready:
+            for batch, _ in self.source:
+                probe.add(ready, batch.to(self.device))
+                self.tick(probe.images, self.expected)
+            self._same_images(result)
+            found = probe.findings()
+        skips = {**probe.skips, **{f"intrusion, {k}": v for k, v in probe.left_out.items()}}
+        return replace(
+            result,
+            intrusion=found,
+            measures={**result.measures, **{m.measure: m for m in measured(found)}},
+            skips=(*result.skips, *(Skip(what=what, why=why) for what, why in skips.items())),
+            seconds={**result.seconds, "intrusion": time.perf_counter() - started},
+        )
+
+    def _same_images(self, result: Audit) -> None:
+        if self.source.facts()["digest"] != result.images["digest"]:
+            raise InputError(
+                "the images were others the second time",
+                where="images",
+                next="Draw what is random in them from torch's, numpy's or Python's global "
+                "generator, which are seeded for each pass.",
+            )
 
     @contextmanager
     def _or_partial(self, result: Audit) -> Iterator[None]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Literal, Self
+
+Axis = Literal["row", "column"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +113,32 @@ class Influence:
         values["plan"] = Plan.from_json(data["plan"])
         values["samples"] = tuple(Sample.from_json(s) for s in data["samples"])
         return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intrusion:
+    """What one line of zeros inside the images did."""
+
+    axis: Axis
+    position: float
+    """Where the line lies, as a share of the image's height (row) or width (column)."""
+    pans_fired: float | None
+    """Share of the PANs listening to this axis that fire; None if there is nobody to ask."""
+    others_fired: float | None
+    """The same of the random non-PANs."""
+    prediction_flips: int | None
+    """Predictions that change; None where the outputs have none."""
+    sample_influence: float
+    """99th percentile over images of the distance between the outputs, L1 of logits."""
+    images: int
+    """Images whose outputs were finite throughout."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(**data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from inspect import signature
 from pathlib import Path
 from types import FunctionType
@@ -16,11 +14,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from pytest_pan import options
+from pytest_pan.controller import USAGE, Controller
 from pytest_pan.errors import ConfigError, PanError
 from pytest_pan.judge import explain
 from pytest_pan.ledger import Ledger, Tick
 from pytest_pan.records import Audit
-from pytest_pan.report.files import write_text
 
 if TYPE_CHECKING:
     from pytest_pan.folders import Transform
@@ -34,7 +32,6 @@ _ASKS = pytest.StashKey[bool]()
 """There for an item that needs an audit."""
 _BEYOND = pytest.StashKey[bool]()
 """There for an item that failed by a limit, and by nothing else."""
-_USAGE = "pan_usage_error"
 
 _SAVE, _RESTORE, _CLEAR_LINE = "\x1b7", "\x1b8", "\x1b[K"
 
@@ -55,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
             _describe(settings.device)
         ledger = config.stash[_LEDGER] = Ledger(settings)
         if not hasattr(config, "workerinput"):
-            config.pluginmanager.register(_Controller(ledger, reports), "pan-controller")
+            config.pluginmanager.register(Controller(ledger, reports), "pan-controller")
 
 
 def _describe(device: str) -> str:
@@ -99,7 +96,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise
         # A worker that raises here takes xdist's controller down with an internal error: it
         # runs nothing instead, and the controller ends the run with the message.
-        config.workeroutput[_USAGE] = str(error)
+        config.workeroutput[USAGE] = str(error)
         items.clear()
 
 
@@ -277,93 +274,3 @@ def pytest_runtest_makereport(
         report.pan_asks = _ASKS in item.stash  # type: ignore[attr-defined]
         report.pan_beyond = _BEYOND in item.stash  # type: ignore[attr-defined]
     return report
-
-
-class _Controller:
-    """The hooks of the process that reports: the only one, or xdist's controller."""
-
-    def __init__(self, ledger: Ledger, reports: tuple[tuple[str, Path], ...]) -> None:
-        self._ledger, self._reports = ledger, reports
-        self._written: list[str] = []
-        self._partial = ""
-        self._usage = ""
-        self._asked = False
-        self._troubles: list[str] = []
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
-        self._usage = getattr(node, "workeroutput", {}).get(_USAGE, self._usage)
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self._ledger.receive(getattr(report, "pan", ()))
-        crashed = report.when not in ("setup", "call", "teardown")  # xdist's report of a worker
-        asks = getattr(report, "pan_asks", crashed)
-        self._asked |= asks
-        if asks and report.failed and not getattr(report, "pan_beyond", False):
-            self._troubles.append(report.nodeid)
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        self._ledger.receive(self._ledger.send())
-        if self._usage:
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        if not self._reportable():
-            return
-        self._partial = _why_partial(session, exitstatus) or self._why_incomplete()
-        for kind, path in self._reports:
-            try:
-                write_text(path, self._render(kind, session.config))
-            except Exception as error:  # one report that fails must not take the others along
-                self._written.append(f"NOT written, {path}: {type(error).__name__}: {error}")
-                session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
-            else:
-                self._written.append(f"report: {path.as_uri()}")
-
-    def _reportable(self) -> bool:
-        """Whether there is anything to say: a run that only collects must not wipe a report."""
-        return not self._usage and (self._asked or bool(self._ledger.audits))
-
-    def _why_incomplete(self) -> str:
-        if not self._troubles:
-            return ""
-        names = ", ".join(dict.fromkeys(self._troubles))
-        return f"tests failed without a verdict on a limit: {names}"
-
-    def _render(self, kind: str, config: pytest.Config) -> str:
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        audits = self._ledger.audits
-        if kind == "json":
-            from pytest_pan.report import json
-
-            return json.render(audits, partial=self._partial, created=created)
-        from pytest_pan.report import html
-
-        command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
-        return html.render(audits, partial=self._partial, created=created, command=command)
-
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        from pytest_pan.report import terminal
-
-        if self._usage:
-            terminalreporter.write_line(f"ERROR: {self._usage}", red=True)
-        if not self._reportable():
-            return
-        terminalreporter.section("padding audit", sep="=")
-        if self._partial:
-            terminalreporter.write_line(f"PARTIAL: {self._partial}", yellow=True)
-        if not self._ledger.audits:
-            terminalreporter.write_line("no audit ran", yellow=True)
-        for line in terminal.lines(self._ledger.audits):
-            bad = line.lstrip().startswith("FAIL")
-            terminalreporter.write_line(line, **({"red": True} if bad else {}))
-        for line in self._written:
-            terminalreporter.write_line(line)
-
-
-def _why_partial(session: pytest.Session, exitstatus: int) -> str:
-    stopped = session.shouldfail or session.shouldstop
-    if exitstatus == pytest.ExitCode.INTERRUPTED:
-        return f"the run was interrupted ({stopped})" if stopped else "the run was interrupted"
-    if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
-        return "pytest had an internal error"
-    return f"the run stopped early: {stopped}" if stopped else ""

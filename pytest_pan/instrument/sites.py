@@ -86,7 +86,7 @@ def pair(value: int | Sequence[int]) -> tuple[int, int]:
 
 
 def consumed(pad: Quad, size: Sequence[int], span: Sequence[int], stride: Sequence[int]) -> Quad:
-    """Padding that windows reach on each side (Mind the Pad; METHODS of the project, section 4).
+    """Padding that windows reach on each side (Mind the Pad; docs/method.md).
 
     How deep the outermost line lies that a kernel cell reads: a dilated kernel, or a stride beyond
     the kernel, may leave out lines in between. ``size`` (H, W) before padding, ``span`` the dilated

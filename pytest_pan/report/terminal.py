@@ -31,6 +31,7 @@ def _audit(audit: Audit) -> Iterator[str]:
         yield "  layers with most PANs:"
         yield from _layers(audit)
     yield from _influence(audit)
+    yield from _intrusion(audit)
     if audit.skips:
         yield f"  not examined: {len(audit.skips)} ({_reasons(audit)})"
     for note in audit.notes:
@@ -59,6 +60,23 @@ def _influence(audit: Audit) -> Iterator[str]:
         if name in audit.measures:
             text = measures.find(name).text
             yield f"    {name:<17} {text(audit.measures[name].value):>8}"
+
+
+def _intrusion(audit: Audit) -> Iterator[str]:
+    """The line of zeros inside the image that changes most, with who fires on it."""
+    if not audit.intrusion:
+        return
+    worst = max(audit.intrusion, key=lambda each: each.prediction_flips or 0)
+    flips = "" if worst.prediction_flips is None else f", {worst.prediction_flips} predictions flip"
+    fired = " and ".join(
+        f"{100 * share:.1f} % of {who}"
+        for who, share in (("PANs", worst.pans_fired), ("others", worst.others_fired))
+        if share is not None
+    )
+    yield (
+        f"  a {worst.axis} of zeros inserted at {worst.position:g} of the image{flips}"
+        + (f"; {fired} fire" if fired else "")
+    )
 
 
 def _layers(audit: Audit) -> Iterator[str]:

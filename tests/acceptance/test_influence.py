@@ -208,3 +208,30 @@ def test_outputs_and_labels_that_do_not_fit_leave_the_pans_in_a_partial_report(
     (audit,) = json.loads((decided.path / "pan-report.json").read_text())["audits"]
     assert audit["partial"]
     assert len(audit["neurons"]) == 1
+
+
+def test_a_row_of_zeros_inside_the_image_makes_the_pan_fire_and_is_bounded(
+    decided: pytest.Pytester,
+) -> None:
+    """On every one of sixty images the planted PAN answers 0 below the row, as at the border."""
+    decided.makepyfile(
+        """
+        import pytest, torch
+        from nets import bright_images
+
+        @pytest.fixture
+        def pan_images(): return bright_images(count=60, size=24)
+
+        @pytest.mark.pan(max_intrusion_flips=0)
+        def test_limits(pan_audit):
+            rows = [line for line in pan_audit.intrusion if line.axis == "row"]
+            assert [line.pans_fired for line in rows] == [1, 1, 1]
+            assert not pan_audit.influence
+        """
+    )
+    result = decided.runpytest("--pan-audit", "--pan-report=html", "--pan-report=json")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*a row of zeros inserted at 0.25 *", "*PASS intrusion_flips 0*"])
+    (audit,) = json.loads((decided.path / "pan-report.json").read_text())["audits"]
+    assert len(audit["intrusion"]) == 6
+    assert "Zeros inside the image" in (decided.path / "pan-report.html").read_text()
