@@ -86,6 +86,8 @@ class Influence:
     """Share of the images with labels that are right, under the plan and originally."""
     sample_influence: float = 0.0
     """99th percentile over images of the distance between the outputs."""
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """By measure, the 95 % bootstrap interval over images of this plan's figure."""
     distances: tuple[float, ...] = ()
     """Deciles of that distance, from the smallest to the largest: eleven numbers."""
     samples: tuple[Sample, ...] = ()
@@ -102,6 +104,7 @@ class Influence:
         return plain | {
             "plan": self.plan.to_json(),
             "samples": [sample.to_json() for sample in self.samples],
+            "intervals": {name: list(ends) for name, ends in self.intervals.items()},
             "not_swappable": dict(self.not_swappable),
         }
 
@@ -110,6 +113,8 @@ class Influence:
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
         }
+        ends = data["intervals"].items()
+        values["intervals"] = {name: (low, high) for name, (low, high) in ends}
         values["plan"] = Plan.from_json(data["plan"])
         values["samples"] = tuple(Sample.from_json(s) for s in data["samples"])
         return cls(**values)

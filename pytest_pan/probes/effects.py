@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,14 +10,11 @@ from torch import Tensor, nn
 
 from pytest_pan.errors import InputError
 from pytest_pan.plans import Control, Influence
-from pytest_pan.probes.influence import Batch, Comparison, compare
+from pytest_pan.probes.influence import SHIFTED, Batch, Comparison, compare
 from pytest_pan.probes.origins import Origins
 from pytest_pan.probes.outputs import Pick
 from pytest_pan.probes.swaps import Swap, plans
 from pytest_pan.records import Measured, Neuron, Settings, Site, Skip
-
-SHIFTED = math.log(1.07)
-"""Log-odds beyond which a class counts as shifted: 7 %, as in the paper's Table 3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +118,9 @@ def _of_outputs(found: Sequence[Influence], classes: Sequence[str]) -> list[Meas
 def _controlled(
     name: str, pan: Influence, draws: Sequence[Influence], figure: Callable[[Influence], float]
 ) -> Measured:
-    control = Control(value=figure(pan), draws=tuple(figure(draw) for draw in draws))
+    low, high = pan.intervals.get(name, (None, None))
+    drawn = tuple(figure(draw) for draw in draws)
+    control = Control(value=figure(pan), draws=drawn, low=low, high=high)
     return Measured(measure=name, value=control.value, control=control)
 
 

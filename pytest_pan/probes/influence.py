@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,10 @@ from pytest_pan.probes import outputs
 from pytest_pan.probes.outputs import Pick, Reading
 from pytest_pan.probes.swaps import Swap, run
 from pytest_pan.probes.thumbnails import thumbnail
-from pytest_pan.stats import odds
+from pytest_pan.stats import intervals, odds
+
+SHIFTED = math.log(1.07)
+"""Log-odds beyond which a class counts as shifted: 7 %, as in the paper's Table 3."""
 
 Batch = tuple[Tensor, Tensor | None]
 Watch = Callable[[nn.Module, Tensor], object]
@@ -27,6 +31,10 @@ class _Effect:
     swap: Swap
     sums: odds.ClassSums = field(default_factory=odds.ClassSums)
     affected: odds.Affected = field(default_factory=odds.Affected)
+    changes: list[Tensor] = field(default_factory=list)
+    """Predictions that change, by image: (N,) a batch."""
+    losses: list[Tensor] = field(default_factory=list)
+    """1 for an image that the plan spoils, -1 for one that it corrects: (N,) a batch."""
     flips: int | None = None
     top5: int | None = None
     right: int = 0
@@ -60,6 +68,7 @@ class Comparison:
         self._task, self._pick = task, pick
         self._original, self._watch = original, watch or {}
         self._generator = torch.Generator().manual_seed(seed)
+        self._seed = seed
         self._effects = [_Effect(swap) for swap in swaps]
         self._sums = odds.ClassSums()
         self._right = 0
@@ -174,11 +183,27 @@ class Comparison:
             accuracy=effect.right / self.labelled if known else None,
             accuracy_before=self._right / self.labelled if known else None,
             sample_influence=effect.affected.quantile(0.99),
+            intervals=self._intervals(effect),
             distances=deciles,
             samples=tuple(_sample(*entry) for entry in effect.affected.most()),
             by_distance=_shares(effect.rings),
             not_swappable=dict(effect.swap.skips),
         )
+
+    def _intervals(self, effect: _Effect) -> dict[str, tuple[float, float]]:
+        """By measure, the bootstrap interval over images of what this plan does."""
+        found: dict[str, tuple[float, float]] = {}
+        if len(self._sums.total):
+            found["classes_shifted"] = odds.shifted_interval(effect.sums, self._sums, SHIFTED)
+        if effect.changes:
+            low, high = intervals.of_mean(torch.cat(effect.changes), seed=self._seed)
+            found["prediction_flips"] = low * self.images, high * self.images
+        if effect.losses:
+            found["accuracy_drop"] = intervals.of_mean(torch.cat(effect.losses), seed=self._seed)
+        if effect.affected.distances:
+            moved = torch.tensor(effect.affected.distances, dtype=torch.float64)
+            found["sample_influence"] = intervals.of_quantile(moved, 0.99, seed=self._seed)
+        return found
 
 
 def _right(reading: Reading, labels: Tensor | None) -> Tensor | None:
@@ -192,6 +217,7 @@ def _add_flips(effect: _Effect, before: Reading, after: Reading) -> None:
     changed = outputs.flips(before, after)
     if changed is not None:
         effect.flips = (effect.flips or 0) + int(changed.sum())
+        effect.changes.append(changed)
     lost = outputs.top5_lost(before, after)
     if lost is not None:
         effect.top5 = (effect.top5 or 0) + int(lost.sum())
@@ -204,6 +230,7 @@ def _add_flips(effect: _Effect, before: Reading, after: Reading) -> None:
 def _add_right(effect: _Effect, before: Tensor | None, after: Tensor | None) -> None:
     if before is None or after is None:
         return
+    effect.losses.append(before.int() - after.int())
     effect.right += int(after.sum())
     effect.to_right += int((after & ~before).sum())
     effect.to_wrong += int((before & ~after).sum())

@@ -64,6 +64,14 @@ def log_odds_interval(plan: ClassSums, original: ClassSums) -> tuple[Tensor, Ten
     return low, high
 
 
+def shifted_interval(plan: ClassSums, original: ClassSums, threshold: float) -> tuple[float, float]:
+    """Bootstrap interval of the number of classes whose |log-odds| exceed a threshold."""
+    counts = (_log_ratio(plan.replicates, original.replicates).abs() > threshold).sum(1).double()
+    tail = (1 - LEVEL) / 2
+    ends = torch.quantile(counts, torch.tensor([tail, 1 - tail], dtype=torch.float64))
+    return float(ends[0]), float(ends[1])
+
+
 def _log_ratio(above: Tensor, below: Tensor) -> Tensor:
     return above.clamp(min=_LEAST).log() - below.clamp(min=_LEAST).log()
 

@@ -1,0 +1,57 @@
+"""Bootstrap intervals over images of figures that are kept image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from pytest_pan.stats.odds import LEVEL, REPLICATES
+
+Interval = tuple[float, float]
+
+
+def of_mean(values: Tensor, *, seed: int) -> Interval:
+    """95 % interval of the mean: values (N,), each image weighed by Poisson(1) draws."""
+    exact = values.double()
+    return _interval(len(values), seed, lambda drawn: float(drawn @ exact / drawn.sum()))
+
+
+def of_quantile(values: Tensor, share: float, *, seed: int) -> Interval:
+    """95 % interval of a quantile: values (N,), ``share`` from 0 to 1.
+
+    The quantile of a replicate is the smallest value below which, itself included, at least that
+    share of its weight lies.
+    """
+    ranked, order = values.double().sort()
+
+    def figure(drawn: Tensor) -> float:
+        below = drawn[order].cumsum(0)
+        at = int(torch.searchsorted(below, share * below[-1]))
+        return float(ranked[min(at, len(ranked) - 1)])
+
+    return _interval(len(values), seed, figure)
+
+
+def _interval(images: int, seed: int, figure: Callable[[Tensor], float]) -> Interval:
+    found = torch.tensor([figure(drawn) for drawn in _weights(images, seed)], dtype=torch.float64)
+    tail = (1 - LEVEL) / 2
+    ends = torch.quantile(found, torch.tensor([tail, 1 - tail], dtype=torch.float64))
+    return float(ends[0]), float(ends[1])
+
+
+def _weights(images: int, seed: int) -> Iterator[Tensor]:
+    """A replicate's weights at a time, (images,) float64: the memory is that of one.
+
+    The same seed weighs the same images alike, so figures of several plans stay paired. A
+    replicate that drew nobody is drawn again.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    ones = torch.ones(images, dtype=torch.float64)
+    made = 0
+    while made < REPLICATES:
+        drawn = torch.poisson(ones, generator=generator)
+        if drawn.sum() > 0:
+            made += 1
+            yield drawn

@@ -1,0 +1,46 @@
+"""Bootstrap intervals against theory, and against numpy where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pytest_pan.stats.intervals import of_mean, of_quantile
+
+
+def test_the_interval_of_a_mean_is_as_wide_as_the_normal_law_says() -> None:
+    """1.96 standard errors to each side, within a sixth: 200 replicates leave some noise."""
+    values = torch.randn(2000, generator=torch.Generator().manual_seed(0))
+    low, high = of_mean(values, seed=1)
+    error = 1.96 * float(values.std()) / 2000**0.5
+    assert low < float(values.mean()) < high
+    assert (high - low) / 2 == pytest.approx(error, rel=1 / 6)
+
+
+def test_the_interval_of_a_quantile_lies_between_the_order_statistics_of_the_binomial_law() -> None:
+    """Of 0 to 999 the median's 95 % interval is 500 plus or minus 1.96 sqrt(250) ranks."""
+    low, high = of_quantile(torch.arange(1000.0).flip(0), 0.5, seed=2)
+    assert low == pytest.approx(500 - 31, abs=10)
+    assert high == pytest.approx(500 + 31, abs=10)
+
+
+def test_over_repeated_samples_the_interval_covers_the_true_mean_about_95_times_in_100() -> None:
+    draws = np.random.default_rng(3).exponential(size=(200, 150))
+    ends = [of_mean(torch.from_numpy(sample), seed=i) for i, sample in enumerate(draws)]
+    covered = sum(low <= 1 <= high for low, high in ends)
+    assert 176 <= covered <= 198
+
+
+@pytest.mark.parametrize("images", [1, 2, 50])
+def test_a_constant_has_no_width(images: int) -> None:
+    values = torch.full((images,), 3.0)
+    assert of_mean(values, seed=0) == of_quantile(values, 0.99, seed=0) == (3, 3)
+
+
+def test_figures_of_the_same_seed_are_weighed_alike() -> None:
+    values = torch.rand(40, generator=torch.Generator().manual_seed(4))
+    low, high = of_mean(values, seed=5)
+    twice = of_mean(2 * values + 1, seed=5)
+    assert twice == pytest.approx((2 * low + 1, 2 * high + 1))
+    assert of_mean(values, seed=6) != (low, high)
