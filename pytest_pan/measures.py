@@ -173,6 +173,9 @@ MEASURES: tuple[Measure, ...] = (
 
 BY_NAME: Mapping[str, Measure] = {measure.name: measure for measure in MEASURES}
 
+PROBES = tuple(dict.fromkeys(measure.probe for measure in MEASURES))
+"""What an audit can look for; ``pans`` always."""
+
 BY_CLASS = ("log_odds_shift",)
 """Measures with a figure for each class, which can be bounded one by one."""
 

@@ -12,10 +12,11 @@ import pytest
 
 from pytest_pan import measures
 from pytest_pan.errors import ConfigError
+from pytest_pan.measures import PROBES
+from pytest_pan.plans import MODES, TASKS
 from pytest_pan.records import Limit, Settings
 from pytest_pan.report.files import why_not_writable
 
-PROBES = tuple(dict.fromkeys(measure.probe for measure in measures.MEASURES))
 REPORT_DEFAULTS = {"html": "pan-report.html", "json": "pan-report.json"}
 MARKER = (
     "pan(max_<measure>=..., min_<measure>=...): audit the padding of the model in the fixture "
@@ -68,9 +69,7 @@ def _probes(text: str) -> tuple[str, ...]:
     return tuple(name for name in PROBES if name in names or name == "pans")
 
 
-_MODES = ("reflect", "symmetric", "replicate", "circular", "mean", "partial", "noise")
-_TASKS = ("auto", "classification", "multilabel", "segmentation", "embedding", "detection")
-
+_MODES = tuple(mode for mode in MODES if mode != "zeros")
 
 _OPTIONS = (
     _Option(
@@ -95,8 +94,8 @@ _OPTIONS = (
     ),
     _Option(
         name="task",
-        parse=_one_of(*_TASKS),
-        allowed=", ".join(_TASKS),
+        parse=_one_of(*TASKS),
+        allowed=", ".join(TASKS),
         help="what the outputs are, where their shape does not tell (multilabel, embedding)",
         cli=False,
     ),

@@ -18,15 +18,14 @@ from pytest_pan.errors import AuditError, ConfigError, InputError, PanError
 from pytest_pan.folders import Transform
 from pytest_pan.inputs import Images
 from pytest_pan.instrument.gate import borrowed, on_device
-from pytest_pan.instrument.repad import MODES
+from pytest_pan.measures import PROBES
 from pytest_pan.models import load_model, model_facts
 from pytest_pan.notes import notes, warn
+from pytest_pan.plans import MODES, TASKS
 from pytest_pan.probes import effects, pans
 from pytest_pan.probes.intrusion import IntrusionProbe, measured
-from pytest_pan.probes.outputs import TASKS, Pick
+from pytest_pan.probes.outputs import Pick
 from pytest_pan.records import Audit, Settings, Skip
-
-PROBES = ("pans", "influence", "intrusion")
 
 Tick = Callable[[int, int | None], None]
 

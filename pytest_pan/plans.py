@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
 Axis = Literal["row", "column"]
+
+MODES = ("reflect", "symmetric", "replicate", "circular", "mean", "partial", "noise", "zeros")
+"""``zeros`` is what the network has already: the identity.
+
+``mean``: each padded cell has the mean of its map (image and channel); this project's reading of
+distribution padding. ``partial``: partial convolution, zeros and the result scaled by kernel cells
+over cells inside the map. ``noise``: normal draws with the map's mean and deviation. The others
+copy cells of the map; ``symmetric`` is the reflection that repeats the edge itself, which PyTorch
+has not.
+"""
+
+TASKS: tuple[str, ...] = (
+    "auto",
+    "classification",
+    "multilabel",
+    "segmentation",
+    "embedding",
+    "detection",
+)
+"""What outputs can be; ``auto`` tells by their shape."""
+
+SHIFTED = math.log(1.07)
+"""Log-odds beyond which a class counts as shifted: 7 %, as in the paper's Table 3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from pytest_pan.errors import ConfigError
-from pytest_pan.instrument.repad import MODES, NotSwappableError, repad
+from pytest_pan.instrument.repad import NotSwappableError, repad
 from pytest_pan.instrument.tap import ConvCall, Tap, tapped
-from pytest_pan.plans import Plan
+from pytest_pan.plans import MODES, Plan
 from pytest_pan.records import Audit
 
 

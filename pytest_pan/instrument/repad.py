@@ -16,16 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pytest_pan.instrument.tap import ConvCall
-
-MODES = ("reflect", "symmetric", "replicate", "circular", "mean", "partial", "noise", "zeros")
-"""``zeros`` is what the network has already: the identity.
-
-``mean``: each padded cell has the mean of its map (image and channel); this project's reading of
-distribution padding. ``partial``: partial convolution, zeros and the result scaled by kernel cells
-over cells inside the map. ``noise``: normal draws with the map's mean and deviation. The others
-copy cells of the map; ``symmetric`` is the reflection that repeats the edge itself, which PyTorch
-has not.
-"""
+from pytest_pan.plans import MODES
 
 _FILL = -1
 

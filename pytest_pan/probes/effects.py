@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pytest_pan.errors import InputError
-from pytest_pan.plans import Control, Influence
-from pytest_pan.probes.influence import SHIFTED, Batch, Comparison, compare
+from pytest_pan.plans import SHIFTED, Control, Influence
+from pytest_pan.probes.influence import Batch, Comparison, compare
 from pytest_pan.probes.origins import Origins
 from pytest_pan.probes.outputs import Pick
 from pytest_pan.probes.swaps import Swap, plans

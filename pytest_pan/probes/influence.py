@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -10,15 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from pytest_pan.errors import InputError
-from pytest_pan.plans import Influence, Sample
+from pytest_pan.plans import SHIFTED, Influence, Sample
 from pytest_pan.probes import outputs
 from pytest_pan.probes.outputs import Pick, Reading
 from pytest_pan.probes.swaps import Swap, run
 from pytest_pan.probes.thumbnails import thumbnail
 from pytest_pan.stats import intervals, odds
-
-SHIFTED = math.log(1.07)
-"""Log-odds beyond which a class counts as shifted: 7 %, as in the paper's Table 3."""
 
 Batch = tuple[Tensor, Tensor | None]
 Watch = Callable[[nn.Module, Tensor], object]
@@ -81,7 +77,7 @@ class Comparison:
         before = self._read(self._original(model, images), len(images))
         self.task = before.task
         self._check_labels(before, labels)
-        keep = self._finite([before, *after])
+        keep = self._finite(before, after)
         drawn = odds.weights(len(keep), self._generator)
         if not keep.all():
             before, after = outputs.select(before, keep), [outputs.select(r, keep) for r in after]
@@ -148,14 +144,13 @@ class Comparison:
                 next="Map the data set's labels to the model's classes, or leave them out.",
             )
 
-    def _finite(self, readings: Sequence[Reading]) -> Tensor:
-        names = ["original", *(effect.swap.plan.name for effect in self._effects)]
-        keep = torch.ones(len(readings[0]), dtype=torch.bool)
-        for name, reading in zip(names, readings, strict=True):
-            good = outputs.finite(reading)
-            for place in (keep & ~good).nonzero().flatten().tolist():
-                self.skips[f"image {self._seen + place}"] = f"outputs not finite ({name})"
-            keep &= good
+    def _finite(self, before: Reading, after: Sequence[Reading]) -> Tensor:
+        """Samples whose outputs are finite under every plan: (N,) bool."""
+        plans = (effect.swap.plan for effect in self._effects)
+        names = [p.name if p.seed is None else f"{p.name}, seed {p.seed}" for p in plans]
+        readings = {"original": before, **dict(zip(names, after, strict=True))}
+        keep, named = outputs.finite_in_all(readings, self._seen)
+        self.skips |= named
         return keep
 
     def findings(self) -> tuple[Influence, ...]:

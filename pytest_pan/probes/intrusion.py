@@ -134,7 +134,10 @@ class IntrusionProbe:
         for axis, position in LINES:
             strip = _strip(axis, position, size)
             seen.append(self._look(model, insert(images, axis, position), strip))
-        keep = self._finite([before, *(reading for reading, _ in seen)])
+        names = [f"zero {axis} at {position}" for axis, position in LINES]
+        after = {name: reading for name, (reading, _) in zip(names, seen, strict=True)}
+        keep, named = outputs.finite_in_all({"original": before, **after}, self._seen)
+        self.skips |= named
         self._seen += len(keep)
         if not keep.any():
             return
@@ -163,17 +166,6 @@ class IntrusionProbe:
                 caught[call.name] = part(output.detach())[:, asked.channels]
 
         return outputs.read(run(model, images, see), self._task, self._pick), caught
-
-    def _finite(self, readings: Sequence[Reading]) -> Tensor:
-        """Samples whose outputs are finite in every pass: (N,) bool."""
-        names = ["original", *(f"zero {axis} at {position}" for axis, position in LINES)]
-        keep = torch.ones(len(readings[0]), dtype=torch.bool)
-        for name, reading in zip(names, readings, strict=True):
-            good = outputs.finite(reading)
-            for place in (keep & ~good).nonzero().flatten().tolist():
-                self.skips[f"image {self._seen + place}"] = f"outputs not finite ({name})"
-            keep &= good
-        return keep
 
     def _keep(self, where: dict[str, Samples], maps: Mapping[str, Tensor], keep: Tensor) -> None:
         for name, batch in maps.items():

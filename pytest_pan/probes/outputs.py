@@ -12,14 +12,6 @@ from torch import Tensor
 from pytest_pan.errors import InputError
 
 Task = Literal["classification", "multilabel", "segmentation", "embedding", "detection"]
-TASKS: tuple[str, ...] = (
-    "auto",
-    "classification",
-    "multilabel",
-    "segmentation",
-    "embedding",
-    "detection",
-)
 _LOGIT_KEYS = ("logits", "out", "output", "outputs", "pred", "predictions")
 _MATCH = 0.5
 """Overlap at which two boxes of one class are the same object, as usual."""
@@ -134,6 +126,22 @@ def finite(reading: Reading) -> Tensor:
         ]
         return torch.tensor(good, dtype=torch.bool)
     return torch.isfinite(reading.logits).flatten(1).all(1).cpu()
+
+
+def finite_in_all(readings: Mapping[str, Reading], first: int) -> tuple[Tensor, dict[str, str]]:
+    """Which samples are finite in every reading, (N,) bool, and why the others are not.
+
+    ``readings`` by a name for people; ``first`` is the number of the first sample. Samples are
+    named by their number and by the first reading in which they fail.
+    """
+    named: dict[str, str] = {}
+    keep = torch.ones(len(next(iter(readings.values()))), dtype=torch.bool)
+    for name, reading in readings.items():
+        good = finite(reading)
+        for place in (keep & ~good).nonzero().flatten().tolist():
+            named[f"image {first + place}"] = f"outputs not finite ({name})"
+        keep &= good
+    return keep, named
 
 
 def probabilities(reading: Reading) -> Tensor | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_pan.measures import BY_NAME
-from pytest_pan.plans import Control, Influence
+from pytest_pan.plans import SHIFTED, Control, Influence
 from pytest_pan.records import Audit
 from pytest_pan.report import graphs
 from pytest_pan.report.affected import Affected, affected, class_name
@@ -17,9 +17,6 @@ from pytest_pan.report.graphs import Graph
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
-
-THRESHOLD = 1.07
-"""Odds, or their inverse, beyond which a class is in the paper's Table 3."""
 
 ROWS = 30
 """Classes that a side of that table shows."""
@@ -187,7 +184,7 @@ def _endless(value: float) -> str:
 
 def beyond(log_odds: Sequence[float]) -> list[int]:
     """Numbers of the classes whose odds, or the inverse of them, exceed the threshold."""
-    return [c for c, value in enumerate(log_odds) if abs(value) > math.log(THRESHOLD)]
+    return [c for c, value in enumerate(log_odds) if abs(value) > SHIFTED]
 
 
 def _row(audit: Audit, influence: Influence) -> Row:

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pytest_pan.instrument.repad import MODES, NotSwappableError, repad, swappable
+from pytest_pan.instrument.repad import NotSwappableError, repad, swappable
 from pytest_pan.instrument.tap import ConvCall, Tap, tapped
+from pytest_pan.plans import MODES
 
 NUMPY = {"reflect": "reflect", "symmetric": "symmetric", "replicate": "edge", "circular": "wrap"}
 
