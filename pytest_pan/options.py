@@ -76,8 +76,8 @@ _OPTIONS = (
         name="probes",
         parse=_probes,
         allowed=", ".join(PROBES),
-        help="what to look for: pans (always), influence; comma-separated. A limit on a measure "
-        "of another probe asks for it by itself",
+        help="what to look for: pans (always), influence, intrusion; comma-separated. A limit on "
+        "a measure of another probe asks for it by itself",
     ),
     _Option(
         name="mode",

@@ -193,6 +193,7 @@ class _Job:
                 settings=self.settings,
                 device=self.device,
                 classes=classes,
+                label_classes=len(self.source.class_names),
                 pick=pick,
                 tick=lambda done: self.tick(done, self.expected),
             )

@@ -64,7 +64,9 @@ def plan_of(audit: Audit, *, mode: str = "reflect") -> Plan:
 def applied(
     model: nn.Module, plan: Plan, not_swappable: dict[str, str] | None = None
 ) -> Iterator[nn.Module]:
-    """The plan at work in one forward pass of the user's own model, which is not changed.
+    """The plan at work in the forward passes of the user's own model inside the block.
+
+    The model is not changed; a hook that tells one pass from the next goes with the block.
 
     ``not_swappable`` is filled with the sites that keep their padding, and why.
     """
@@ -86,9 +88,13 @@ def applied(
                 not_swappable[call.name] = str(error)
             return None
 
-    with tapped(Tap(model, see)) as tap:
-        tap.begin()
-        yield model
+    tap = Tap(model, see)
+    hook = model.register_forward_pre_hook(lambda module, args: tap.begin())
+    try:
+        with tapped(tap):
+            yield model
+    finally:
+        hook.remove()
 
 
 def _check(model: nn.Module, plan: Plan) -> None:
@@ -114,10 +120,12 @@ def _check(model: nn.Module, plan: Plan) -> None:
 
 
 def _without_prefix(_module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
-    for key in [key for key in state if key.startswith(f"{prefix}model.")]:
-        state[prefix + key[len(prefix) + len("model.") :]] = state.pop(key)
+    old = [key for key in state if key.startswith(f"{prefix}model.")]
+    moved = {prefix + key[len(prefix) + len("model.") :]: state.pop(key) for key in old}
+    state.update(moved)  # all at once: a model may have a "model" of its own
 
 
 def _with_prefix(_module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    for key in [key for key in state if key.startswith(prefix)]:
-        state[f"{prefix}model.{key[len(prefix) :]}"] = state.pop(key)
+    old = [key for key in state if key.startswith(prefix)]
+    moved = {f"{prefix}model.{key[len(prefix) :]}": state.pop(key) for key in old}
+    state.update(moved)

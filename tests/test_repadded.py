@@ -62,7 +62,9 @@ def test_applied_swaps_inside_the_block_and_not_behind_it(model: nn.Sequential) 
     images = torch.randn(2, 1, 9, 9)
     plain = model(images)
     with pytest_pan.applied(model, Plan(name="reflect")) as swapped:
-        inside = swapped(images)
+        inside, again = swapped(images), swapped(images)
+    assert torch.equal(again, inside)
+    assert not model._forward_pre_hooks
     assert torch.equal(inside, pytest_pan.repad(model, Plan(name="reflect"))(images))
     assert torch.equal(model(images), plain)
 
@@ -90,6 +92,17 @@ def test_its_state_dict_goes_both_ways(model: nn.Sequential, tmp_path: Path) -> 
     inside = nn.Sequential(repadded)
     assert list(inside.state_dict()) == [f"0.{key}" for key in model.state_dict()]
     inside.load_state_dict(inside.state_dict())
+
+
+def test_a_model_that_has_a_model_keeps_its_keys_and_values() -> None:
+    network = nn.Module()
+    network.model, network.c = nn.Sequential(nn.Linear(1, 1)), nn.Linear(1, 1)
+    network.model.c = nn.Linear(1, 1)
+    repadded = pytest_pan.repad(network, Plan(name="reflect"))
+    assert list(repadded.state_dict()) == list(network.state_dict())
+    for key, value in network.state_dict().items():
+        assert torch.equal(repadded.state_dict()[key], value)
+    repadded.load_state_dict(network.state_dict())
 
 
 def test_it_can_be_fine_tuned(model: nn.Sequential) -> None:

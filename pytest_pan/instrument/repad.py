@@ -109,13 +109,13 @@ class _Source:
         """What padded cells hold where they hold no copy: (N, C, 1, 1), or the whole padded map."""
         if self.mode not in ("mean", "noise"):
             return None
-        values = self.map.float()
+        values = self.map if self.map.dtype == torch.float64 else self.map.float()
         mean = values.mean((2, 3), keepdim=True)
         if self.mode == "mean":
             return mean.to(self.map.dtype)
         deviation = values.std((2, 3), keepdim=True, correction=0)
         shape = (*self.map.shape[:2], len(self._rows), len(self._columns))
-        draws = torch.randn(shape, generator=generator).to(self.map.device)
+        draws = torch.randn(shape, generator=generator).to(values)
         return (mean + deviation * draws).to(self.map.dtype)
 
     def window(self, part: _Rectangle, spans: tuple[int, int], inputs: Tensor | None) -> Tensor:
@@ -145,7 +145,7 @@ class _Source:
         kernel, stride, dilation = self.call.kernel, self.call.stride, self.call.dilation
         lines = []
         for axis, (first, last) in enumerate(((part.top, part.bottom), (part.left, part.right))):
-            inside = ((self._rows, self._columns)[axis] != _FILL).float()
+            inside = ((self._rows, self._columns)[axis] != _FILL).double()
             taps = torch.arange(kernel[axis], device=inside.device) * dilation[axis]
             starts = torch.arange(first, last, device=inside.device) * stride[axis]
             lines.append(inside[starts[:, None] + taps].sum(1))

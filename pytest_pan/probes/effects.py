@@ -40,10 +40,14 @@ def examine(
     settings: Settings,
     device: torch.device,
     classes: Sequence[str] = (),
+    label_classes: int = 0,
     pick: Pick | None = None,
     tick: Callable[[int], None] = lambda done: None,
 ) -> Effects:
     """Runs every plan over the batches, (images on the device, labels or None).
+
+    ``label_classes``: how many classes the labels are of, where the images know (class folders);
+    labels of other classes than the model's are left out.
 
     The original pass and the pass with every padding swapped are looked at inside as well, which
     tells nascent from downstream neurons and gives the floor, at no further forward pass.
@@ -57,6 +61,7 @@ def examine(
         task=settings.task,
         pick=pick,
         seed=settings.seed,
+        label_classes=label_classes,
         original=origins.original,
         watch={swaps[-1].plan.name: origins.swapped},
     )
@@ -68,7 +73,13 @@ def examine(
     if classes and found[0].log_odds and len(classes) != len(found[0].log_odds):
         said.append(f"{len(classes)} class names for {len(found[0].log_odds)} classes: not used")
         classes = ()
-    measured = [*_of_outputs(found, classes), *_of_origins(named, *origins.floor())]
+    asked = [neuron for neuron in named if neuron.site in origins.answered]
+    if len(asked) < len(named):
+        open_ = len(named) - len(asked)
+        said.append(f"the origin of {open_} of {len(named)} PANs is open: not swappable there")
+    measured = _of_origins(asked, *origins.floor()) if asked or not named else []
+    if not _swaps_nothing(found[0]) and comparison.has_outputs:
+        measured = [*_of_outputs(found, classes), *measured]
     return Effects(
         influence=found,
         neurons=named,
@@ -77,6 +88,12 @@ def examine(
         notes=tuple(said),
         skips=tuple(Skip(what=what, why=why) for what, why in comparison.skips.items()),
     )
+
+
+def _swaps_nothing(pan: Influence) -> bool:
+    """Whether there are PANs and none of them could be swapped: that would look like no effect."""
+    channels = pan.plan.channels or {}
+    return bool(pan.plan.size) and set(channels) <= set(pan.not_swappable)
 
 
 def _check_any(comparison: Comparison) -> None:
@@ -90,7 +107,8 @@ def _check_any(comparison: Comparison) -> None:
 
 
 def _of_outputs(found: Sequence[Influence], classes: Sequence[str]) -> list[Measured]:
-    pan, draws = found[0], [i for i in found if i.plan.seed is not None]
+    pan = found[0]
+    draws = [i for i in found if i.plan.seed is not None and (i.plan.size or not pan.plan.size)]
     measured: list[Measured] = []
     if pan.log_odds:
         shift = Control(
@@ -178,8 +196,15 @@ def _notes(found: Sequence[Influence], comparison: Comparison) -> list[str]:
         )
     if len(pan.log_odds) == 1:
         notes.append("one class: its probability is taken as a yes or no (sigmoid)")
+    if not comparison.has_outputs:
+        notes.append("nothing was detected, with or without swaps: no figures of the outputs")
     if comparison.skips:
         notes.append(f"{len(comparison.skips)} images left out: outputs not finite under a plan")
+    kept = [site for site in pan.plan.channels or {} if site in pan.not_swappable]
+    if kept:
+        count = sum(len((pan.plan.channels or {})[site]) for site in kept)
+        notes.append(f"{count} of {pan.plan.size} PANs could not be swapped: too small a map")
+    notes += comparison.notes
     if every.not_swappable:
         count = len(every.not_swappable)
         notes.append(f"{count} layers keep their padding under {every.plan.name}: too small a map")

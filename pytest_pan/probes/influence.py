@@ -54,6 +54,7 @@ class Comparison:
         task: str = "auto",
         pick: Pick | None = None,
         seed: int = 0,
+        label_classes: int = 0,
         original: Watch = lambda model, images: model(images),
         watch: dict[str, Watch] | None = None,
     ) -> None:
@@ -61,6 +62,9 @@ class Comparison:
         self.images = 0
         self.labelled = 0
         self.task = ""
+        self.notes: tuple[str, ...] = ()
+        self._label_classes = label_classes
+        self._objects = 0
         self._task, self._pick = task, pick
         self._original, self._watch = original, watch or {}
         self._generator = torch.Generator().manual_seed(seed)
@@ -76,7 +80,8 @@ class Comparison:
         after = [self._after(effect, model, images) for effect in self._effects]
         before = self._read(self._original(model, images), len(images))
         self.task = before.task
-        self._check_labels(before, labels)
+        labels = self._labels(before, labels)
+        self._objects += sum(len(image["scores"]) for r in (before, *after) for image in r.boxes)
         keep = self._finite(before, after)
         drawn = odds.weights(len(keep), self._generator)
         if not keep.all():
@@ -131,9 +136,19 @@ class Comparison:
             _add_right(effect, right, _right(reading, labels))
             _add_samples(effect, before, reading, images, labels, indices)
 
-    def _check_labels(self, before: Reading, labels: Tensor | None) -> None:
+    @property
+    def has_outputs(self) -> bool:
+        """Whether there was anything to compare: a detector may have detected nothing."""
+        return self.task != "detection" or self._objects > 0
+
+    def _labels(self, before: Reading, labels: Tensor | None) -> Tensor | None:
+        """The labels, if they are of the model's classes; an error for one outside them."""
         if labels is None or before.task != "classification" or before.classes is None:
-            return
+            return labels
+        if self._label_classes not in (0, before.classes):
+            theirs = f"{self._label_classes} classes of the images' labels"
+            self.notes = (f"{theirs} are not the model's {before.classes}: labels not used",)
+            return None
         bad = ((labels < 0) | (labels >= before.classes)).nonzero().flatten()
         if len(bad):
             raise InputError(
@@ -143,6 +158,7 @@ class Comparison:
                 allowed=f"0 to {before.classes - 1}",
                 next="Map the data set's labels to the model's classes, or leave them out.",
             )
+        return labels
 
     def _finite(self, before: Reading, after: Sequence[Reading]) -> Tensor:
         """Samples whose outputs are finite under every plan: (N,) bool."""

@@ -42,6 +42,8 @@ class Origins:
         self._own: dict[str, Samples] = {}
         self._earlier: dict[str, Samples] = {}
         self._floor: dict[str, Samples] = {}
+        self.answered: frozenset[str] = frozenset()
+        """Sites whose PANs' origin was told, after :meth:`named`."""
 
     def original(self, model: nn.Module, images: Tensor) -> object:
         """The plain forward pass, looked at."""
@@ -85,11 +87,12 @@ class Origins:
         finite then, leaves both open.
         """
         own, earlier = self._all_sides(self._own), self._all_sides(self._earlier)
+        self.answered = frozenset(own) & frozenset(earlier)
         places: dict[str, int] = {}
         found = []
         for neuron in neurons:
             at = places[neuron.site] = places.get(neuron.site, -1) + 1
-            if neuron.site not in own or neuron.site not in earlier:
+            if neuron.site not in self.answered:
                 found.append(neuron)
                 continue
             stays = own[neuron.site][at] & neuron.type

@@ -235,3 +235,64 @@ def test_a_row_of_zeros_inside_the_image_makes_the_pan_fire_and_is_bounded(
     (audit,) = json.loads((decided.path / "pan-report.json").read_text())["audits"]
     assert len(audit["intrusion"]) == 6
     assert "Zeros inside the image" in (decided.path / "pan-report.html").read_text()
+
+
+def test_pans_that_cannot_be_swapped_hold_no_limit_on_what_their_swap_does(
+    repo: pytest.Pytester,
+) -> None:
+    """A 4x4 map cannot be reflected by 4: nothing is swapped, and nothing may look harmless."""
+    repo.makeconftest(
+        """
+        import pytest, torch
+        from torch import nn
+
+        @pytest.fixture(scope="session")
+        def pan_model():
+            torch.manual_seed(0)
+            wide = nn.Conv2d(3, 40, 9, padding=4)
+            return nn.Sequential(nn.AdaptiveAvgPool2d(4), wide, nn.Flatten(), nn.Linear(640, 9))
+
+        @pytest.fixture(scope="session")
+        def pan_images():
+            return 1 + torch.rand(60, 3, 12, 12)
+        """
+    )
+    repo.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.pan(max_log_odds_shift=1, max_prediction_flips=60, max_nascent_fraction=1)
+        def test_limits(pan_audit):
+            assert pan_audit.pan_count
+        """
+    )
+    result = repo.runpytest("--pan-audit")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*not measured*", "*PANs could not be swapped: too small a map"])
+
+
+def test_folders_that_are_not_the_models_classes_give_no_labels(
+    decided: pytest.Pytester,
+) -> None:
+    decided.makepyfile(
+        """
+        import pytest, torch
+        from torch.utils.data import TensorDataset
+
+        class Foldered(TensorDataset):
+            classes = ["cats", "dogs", "birds"]
+
+        @pytest.fixture
+        def pan_images(images):
+            return Foldered(images, torch.zeros(60, dtype=torch.long))
+
+        @pytest.fixture
+        def pan_classes(): return None
+
+        @pytest.mark.pan(max_accuracy_drop=1.0)
+        def test_limits(): ...
+        """
+    )
+    result = decided.runpytest("--pan-audit")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*3 classes of the images' labels are not the model's 2: labels*"])
