@@ -108,6 +108,9 @@ class Influence:
     accuracy: float | None = None
     accuracy_before: float | None = None
     """Share of the images with labels that are right, under the plan and originally."""
+    top5_accuracy: float | None = None
+    top5_accuracy_before: float | None = None
+    """The same of the five likeliest classes."""
     sample_influence: float = 0.0
     """99th percentile over images of the distance between the outputs."""
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)

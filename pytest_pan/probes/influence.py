@@ -34,6 +34,7 @@ class _Effect:
     flips: int | None = None
     top5: int | None = None
     right: int = 0
+    right5: int = 0
     to_right: int = 0
     to_wrong: int = 0
     rings: tuple[Tensor, Tensor] | None = None
@@ -71,7 +72,7 @@ class Comparison:
         self._seed = seed
         self._effects = [_Effect(swap) for swap in swaps]
         self._sums = odds.ClassSums()
-        self._right = 0
+        self._right = self._right5 = 0
         self._seen = 0
 
     def add(self, model: nn.Module, images: Tensor, labels: Tensor | None) -> None:
@@ -128,12 +129,14 @@ class Comparison:
         if right is not None:
             self.labelled += len(right)
             self._right += int(right.sum())
+            self._right5 += _right5(before, labels)
         for effect, reading in zip(self._effects, after, strict=True):
             shares = outputs.probabilities(reading)
             if shares is not None:
                 effect.sums.add(shares, drawn)
             _add_flips(effect, before, reading)
             _add_right(effect, right, _right(reading, labels))
+            effect.right5 += _right5(reading, labels)
             _add_samples(effect, before, reading, images, labels, indices)
 
     @property
@@ -193,6 +196,8 @@ class Comparison:
             flips_to_wrong=effect.to_wrong if known else None,
             accuracy=effect.right / self.labelled if known else None,
             accuracy_before=self._right / self.labelled if known else None,
+            top5_accuracy=effect.right5 / self.labelled if known else None,
+            top5_accuracy_before=self._right5 / self.labelled if known else None,
             sample_influence=effect.affected.quantile(0.99),
             intervals=self._intervals(effect),
             distances=deciles,
@@ -222,6 +227,15 @@ def _right(reading: Reading, labels: Tensor | None) -> Tensor | None:
     if labels is None or reading.task != "classification" or reading.logits is None:
         return None
     return reading.logits.argmax(1).cpu() == labels.cpu()
+
+
+def _right5(reading: Reading, labels: Tensor | None) -> int:
+    """Images whose label is among the five likeliest classes; 0 without labels to compare."""
+    if labels is None or reading.task != "classification" or reading.logits is None:
+        return 0
+    logits = reading.logits.cpu()
+    ahead = logits > logits.gather(1, labels.cpu()[:, None])
+    return int((ahead.sum(1) < 5).sum())
 
 
 def _add_flips(effect: _Effect, before: Reading, after: Reading) -> None:

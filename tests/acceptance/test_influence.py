@@ -296,3 +296,30 @@ def test_folders_that_are_not_the_models_classes_give_no_labels(
     result = decided.runpytest("--pan-audit")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*3 classes of the images' labels are not the model's 2: labels*"])
+
+
+def test_top_five_accuracy_counts_labels_among_the_five_likeliest(repo: pytest.Pytester) -> None:
+    """A model whose logits are 7, 6, ... 1 whatever it sees: labels 0 to 4 are among the five."""
+    repo.makepyfile(
+        """
+        import pytest_pan, torch
+        from torch import nn
+        from torch.utils.data import TensorDataset
+
+        class Steps(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.conv = nn.Conv2d(1, 7, 3, padding=1)
+
+            def forward(self, x):
+                return 1e-9 * self.conv(x).mean((2, 3)) + torch.arange(7.0, 0, -1)
+
+        def test_a(pan):
+            labels = torch.arange(56) % 7
+            images = TensorDataset(torch.rand(56, 1, 8, 8), labels)
+            found = pan(Steps(), images, probes=("pans", "influence")).influence[0]
+            assert found.accuracy == found.accuracy_before == 1 / 7
+            assert found.top5_accuracy == found.top5_accuracy_before == 5 / 7
+        """
+    )
+    repo.runpytest("--pan-audit").assert_outcomes(passed=1)
