@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import reference
 import torch
 
-from pytest_pan.probes.pans import Gathered
+from pytest_pan.probes.states import States
 from pytest_pan.records import Neuron
 
 
@@ -27,12 +27,12 @@ class Agreement:
     seconds: float = 0.0
 
 
-def agreement(gathered: Gathered, ours: Iterable[Neuron]) -> Agreement:
+def agreement(states: States, ours: Iterable[Neuron]) -> Agreement:
     """Runs the loop over every neuron of every site."""
     found, result = {(neuron.site, neuron.channel): neuron for neuron in ours}, Agreement()
-    for name, samples in gathered.samples.items():
-        maps = torch.cat(samples.maps).cpu().numpy()
-        for channel in range(samples.site.channels):
+    for name, state in states.by_site.items():
+        maps = torch.cat(state.samples.maps).cpu().numpy()
+        for channel in range(state.site.channels):
             started = time.perf_counter()
             kind, tables = reference.examine(maps, channel)
             result.seconds += time.perf_counter() - started

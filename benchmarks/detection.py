@@ -28,6 +28,7 @@ from pytest_pan import environment
 from pytest_pan.instrument.gate import borrowed
 from pytest_pan.probes import pans
 from pytest_pan.probes.portraits import portrayed
+from pytest_pan.probes.states import States
 from pytest_pan.records import Neuron, Settings
 
 
@@ -63,11 +64,11 @@ def measure(name: str, network: nn.Module, images: Tensor, rounds: int, *, scipy
 
     with borrowed(network, seed=0) as ready:
         for _ in range(rounds + 1):  # the first is a warm-up
-            gathered = pans.Gathered()
+            states = States(16 << 30)
             timed("forward", lambda: ready(images))
-            timed("gather", lambda: gather(ready, images, gathered))
-            detected = timed("statistics", lambda: pans.detect(gathered, Settings()))
-            timed("portraits", lambda: list(portrayed(detected.neurons, gathered.samples)))
+            timed("gather", lambda: pans.gather(ready, [(0, images)], states))
+            detected = timed("statistics", lambda: pans.detect(states, Settings()))
+            timed("portraits", lambda: list(portrayed(detected.neurons, states.by_site)))
     medians = {stage: statistics.median(values[1:]) for stage, values in times.items()}
     forward = medians["forward"]
     examined = sum(site.channels for site in detected.sites)
@@ -84,25 +85,12 @@ def measure(name: str, network: nn.Module, images: Tensor, rounds: int, *, scipy
     print(f"  detection adds {detection / forward:.2f} of the forward pass")
     print(f"  portraits add  {medians['portraits'] / forward:.2f}")
     if scipy:
-        published(gathered, detected.neurons, forward, detection)
+        published(states, detected.neurons, forward, detection)
 
 
-def gather(network: nn.Module, images: Tensor, gathered: pans.Gathered) -> None:
-    pans.gather(
-        network,
-        [images],
-        gathered,
-        expected=len(images),
-        settings=Settings(memory=16 << 30),
-        tick=lambda done: None,
-    )
-
-
-def published(
-    gathered: pans.Gathered, neurons: list[Neuron], forward: float, detection: float
-) -> None:
+def published(states: States, neurons: list[Neuron], forward: float, detection: float) -> None:
     """The scipy loop on the same activations, timed and compared."""
-    theirs = agreement(gathered, neurons)
+    theirs = agreement(states, neurons)
     took = theirs.seconds
     print(
         f"  the scipy loop takes {took / forward:.1f} of the forward pass ({took:.1f} s), ", end=""

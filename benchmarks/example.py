@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pytest_pan.instrument.gate import borrowed
 from pytest_pan.probes import pans
+from pytest_pan.probes.states import States
 from pytest_pan.records import PAN_TYPES, Settings
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
@@ -32,18 +33,12 @@ def main() -> None:
 
 
 def compare(name: str, network: nn.Module, images: Tensor) -> None:
-    gathered = pans.Gathered()
+    states = States(16 << 30, expected=len(images))
     with borrowed(network, seed=0) as ready:
-        pans.gather(
-            ready,
-            images.split(32),
-            gathered,
-            expected=len(images),
-            settings=Settings(),
-            tick=lambda done: None,
-        )
-        ours = pans.detect(gathered, Settings())
-    theirs = agreement(gathered, ours.neurons)
+        batches = images.split(32)
+        pans.gather(ready, zip(range(0, len(images), 32), batches, strict=True), states)
+        ours = pans.detect(states, Settings())
+    theirs = agreement(states, ours.neurons)
     total = sum(theirs.types.values())
     share = 100 * total / theirs.neurons
     print(f"{name}: {total} PANs of {theirs.neurons} ({share:.2f} %) by the scipy loop")

@@ -46,6 +46,7 @@ class Images:
     def _start(self) -> None:
         self.skips: list[Skip] = []
         self._count = self._labelled = 0
+        self.first = 0
         self._shape: tuple[int, ...] = ()
         self._digest, self._digested = hashlib.sha256(), ""
 
@@ -85,6 +86,7 @@ class Images:
                 continue
             self._check(images)
             known = _labels(labels, len(images))
+            self.first = self._count
             self._take(images, known)
             yield images, known
         if self._count == 0:

@@ -78,6 +78,10 @@ class Neuron:
     """Sides of the type that go when only the layer's own padding is swapped."""
     downstream: Side = NO_SIDE
     """Sides that stay then, and go when the padding of every earlier layer is swapped."""
+    error: float = 0.0
+    """How far a statistic may be off, the worst of all; 0 where they are exact."""
+    undecided: Side = NO_SIDE
+    """Sides on which it may or may not be a PAN within the error bounds."""
     profile: Mapping[str, tuple[tuple[float, float, float], ...]] = field(default_factory=dict)
     """By side, (ks, ks_plus, ks_minus) of the line at distance 0, 1, 2, ... from the border."""
     histogram: Histogram | None = None
@@ -95,6 +99,8 @@ class Neuron:
             "edges": str(self.edges),
             "nascent": str(self.nascent),
             "downstream": str(self.downstream),
+            "error": self.error,
+            "undecided": str(self.undecided),
             "ks": dict(self.ks),
             "ks_plus": dict(self.ks_plus),
             "ks_minus": dict(self.ks_minus),
@@ -113,6 +119,7 @@ class Neuron:
                 "edges": Side.parse(data["edges"]),
                 "nascent": Side.parse(data["nascent"]),
                 "downstream": Side.parse(data["downstream"]),
+                "undecided": Side.parse(data["undecided"]),
                 "profile": rings,
                 "histogram": Histogram.from_json(histogram) if histogram else None,
             }

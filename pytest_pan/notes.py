@@ -7,6 +7,7 @@ import warnings
 from pytest_pan import measures
 from pytest_pan.errors import PanWarning
 from pytest_pan.probes import pans, portraits
+from pytest_pan.probes.states import States
 from pytest_pan.records import Audit
 
 FEW_IMAGES = 50
@@ -19,16 +20,23 @@ def warn(result: Audit, *, stacklevel: int = 2) -> None:
         warnings.warn(note, PanWarning, stacklevel=stacklevel)
 
 
-def notes(found: pans.Findings, gathered: pans.Gathered, images: int) -> tuple[str, ...]:
-    """Of the detection: layers seldom run, few images, small maps, PANs without portrait."""
+def notes(found: pans.Findings, states: States, images: int, cut_to: int | None) -> tuple[str, ...]:
+    """Of the detection: layers seldom run, bounds, few images, small maps, PANs without portrait.
+
+    ``cut_to``: the size that batches had to be cut to, where the device's memory was too small.
+    """
     said = []
-    seldom = [s for s in gathered.examined() if s.images < gathered.images]
+    seldom = [state for state in states.examined() if state.images < states.images]
     if seldom:
-        least = min(seldom, key=lambda samples: samples.images)
+        least = min(seldom, key=lambda state: state.images)
         said.append(
             f"{len(seldom)} layers did not run on every image, {least.site.name} on {least.images} "
-            f"of {gathered.images}"
+            f"of {states.images}"
         )
+    if states.bounded:
+        said.append(_bounded(found))
+    if cut_to:
+        said.append(f"the device's memory was too small: batches were cut to {cut_to} images")
     if images < FEW_IMAGES:
         said.append(_few(images))
     if len(found.neurons) > portraits.PORTRAITS:
@@ -45,6 +53,17 @@ def notes(found: pans.Findings, gathered: pans.Gathered, images: int) -> tuple[s
             "method weakens"
         )
     return tuple(said)
+
+
+def _bounded(found: pans.Findings) -> str:
+    pans = found.measures["pan_count"]
+    ends = pans.bounds or (pans.value, pans.value)
+    open_ = sum(bool(neuron.undecided) for neuron in found.neurons)
+    return (
+        "too many images to keep their maps: values were counted between fixed edges, statistics "
+        f"are within {found.error:.5f}, the number of PANs is from {ends[0]:g} to {ends[1]:g}, and "
+        f"{open_} of those listed are within the error of the threshold"
+    )
 
 
 def _few(images: int) -> str:

@@ -14,17 +14,21 @@ import torch
 from torch import nn
 
 from pytest_pan import environment
+from pytest_pan.distributed import ALONE, Processes
 from pytest_pan.errors import AuditError, ConfigError, InputError, PanError
 from pytest_pan.folders import Transform
 from pytest_pan.inputs import Images
 from pytest_pan.instrument.gate import borrowed, on_device
+from pytest_pan.instrument.halves import Halves
 from pytest_pan.measures import PROBES
 from pytest_pan.models import load_model, model_facts
 from pytest_pan.notes import notes, warn
 from pytest_pan.plans import MODES, TASKS
 from pytest_pan.probes import effects, pans
+from pytest_pan.probes.influence import Batch
 from pytest_pan.probes.intrusion import IntrusionProbe, measured
 from pytest_pan.probes.outputs import Pick
+from pytest_pan.probes.states import States
 from pytest_pan.records import Audit, Settings, Skip
 
 Tick = Callable[[int, int | None], None]
@@ -55,7 +59,8 @@ def audit(
     ``model``: an ``nn.Module``, or ``"module:callable"`` called with ``arguments``. ``images``: a
     float tensor (N, C, H, W), a Dataset, a DataLoader (its own batch size counts), or a folder of
     image files, put through ``transform``. ``theta``: threshold of the KS statistics. ``memory``:
-    bytes that activation samples may take. ``seed``: for random transforms and draws.
+    bytes that whole activation maps may take; beyond, they are counted between edges, and figures
+    carry error bounds. ``seed``: for random transforms and draws.
 
     ``probes``: ``"pans"``, with ``"influence"`` to see as well what swapping their padding for
     ``mode`` does to the outputs, beside ``draws`` draws of random neurons, and with
@@ -139,29 +144,37 @@ class _Job:
     device: torch.device
     tick: Tick
     abandoned: Callable[[Audit], None]
+    processes: Processes = ALONE
+    halves: Halves = field(default_factory=Halves)
     expected: int | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.expected = self.source.expected
 
+    def _batches(self) -> Iterator[tuple[int, Batch]]:
+        """The number of each batch's first image; its images on the device, and labels."""
+        for images, labels in self.source:
+            yield self.source.first, (images.to(self.device), labels)
+
     def detect(self, model: dict[str, Any]) -> Audit:
         """Which neurons are padding aware: also of what ran before an error, marked partial."""
-        gathered, started = pans.Gathered(), time.perf_counter()
+        states = States(self.settings.memory, expected=self.expected, processes=self.processes)
+        started = time.perf_counter()
         failure: BaseException | None = None
         with borrowed(self.model, seed=self.settings.seed) as ready:
             try:
                 pans.gather(
                     ready,
-                    (batch.to(self.device) for batch, _ in self.source),
-                    gathered,
-                    expected=self.expected,
-                    settings=self.settings,
+                    ((first, images) for first, (images, _) in self._batches()),
+                    states,
                     tick=lambda done: self.tick(done, self.expected),
+                    halves=self.halves,
                 )
             except BaseException as error:
                 failure = error
             forward = time.perf_counter()
-            found = pans.findings(ready, gathered, self.settings)
+            states.finish(error=_text(failure))
+            found = pans.findings(ready, states, self.settings)
         facts = self.source.facts()
         result = Audit(
             model=model,
@@ -172,7 +185,7 @@ class _Job:
             neurons=found.neurons,
             measures=found.measures,
             skips=(*found.skips, *self.source.skips),
-            notes=notes(found, gathered, facts["count"]),
+            notes=notes(found, states, facts["count"], self.halves.size),
             seconds={"forward": forward - started, "statistics": time.perf_counter() - forward},
         )
         if failure is not None:
@@ -187,7 +200,7 @@ class _Job:
         with self._or_partial(result), borrowed(self.model, seed=self.settings.seed) as ready:
             found = effects.examine(
                 ready,
-                (effects.to_device(batch, self.device) for batch in self.source),
+                self._batches(),
                 result.sites,
                 result.neurons,
                 settings=self.settings,
@@ -196,6 +209,9 @@ class _Job:
                 label_classes=len(self.source.class_names),
                 pick=pick,
                 tick=lambda done: self.tick(done, self.expected),
+                expected=self.expected,
+                processes=self.processes,
+                halves=self.halves,
             )
             self._same_images(result)
         return replace(
@@ -297,6 +313,11 @@ def check(settings: Settings) -> None:
         raise ConfigError("draws", got=repr(settings.draws), allowed="a whole number from 0 to 100")
     if not isinstance(settings.seed, int) or not 0 <= settings.seed < 2**63:
         raise ConfigError("seed", got=repr(settings.seed), allowed="a whole number from 0")
+
+
+def _text(failure: BaseException | None) -> str:
+    """A failure for the other processes' messages."""
+    return "" if failure is None else f"{type(failure).__name__}: {failure}"
 
 
 def _stopped(error: Exception, partial: Audit) -> AuditError:

@@ -115,6 +115,8 @@ class Measured:
     """By class name (or number), for measures of classes."""
     control: Control | None = None
     """The same figure of random neurons, for measures of what the padding does to outputs."""
+    bounds: tuple[float, float] | None = None
+    """Least and most that it can be, where samples were counted between edges; else exact."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -122,12 +124,14 @@ class Measured:
             "sites": dict(self.sites),
             "classes": dict(self.classes),
             "control": self.control.to_json() if self.control else None,
+            "bounds": list(self.bounds) if self.bounds else None,
         }
 
     @classmethod
     def from_json(cls, name: str, data: Mapping[str, Any]) -> Self:
         control = Control.from_json(data["control"]) if data["control"] else None
-        return cls(**{**data, "measure": name, "control": control})
+        bounds = (data["bounds"][0], data["bounds"][1]) if data["bounds"] else None
+        return cls(**{**data, "measure": name, "control": control, "bounds": bounds})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,17 +13,21 @@ from pytest_pan.records import Site
 class Samples:
     """Raw outputs of one site, image after image; two of them merge by adding their maps.
 
-    The maps are copies: the model's next layer may work in place on the original.
+    The maps are copies, unless given away: the model's next layer may work in place on them.
     """
 
     def __init__(self, site: Site) -> None:
         self.site = site
         self.maps: list[Tensor] = []
 
-    def add(self, output: Tensor) -> int:
-        """Takes one batch (N, C, H, W), or (C, H, W) as N = 1; returns the bytes it holds on to."""
-        batch = output if output.dim() == 4 else output[None]
-        self.maps.append(batch.detach().clone(memory_format=torch.contiguous_format))
+    def add(self, output: Tensor, *, owned: bool = False) -> int:
+        """Takes one batch (N, C, H, W), or (C, H, W) as N = 1; returns the bytes it holds on to.
+
+        Unless it is ``owned``, it is copied.
+        """
+        batch = (output if output.dim() == 4 else output[None]).detach()
+        owned &= batch.is_contiguous()
+        self.maps.append(batch if owned else batch.clone(memory_format=torch.contiguous_format))
         return self.maps[-1].nbytes
 
     def merge(self, other: Samples) -> None:

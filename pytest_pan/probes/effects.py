@@ -8,11 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pytest_pan.distributed import ALONE, Processes
 from pytest_pan.errors import InputError
+from pytest_pan.instrument.halves import Halves
 from pytest_pan.plans import SHIFTED, Control, Influence
-from pytest_pan.probes.influence import Batch, Comparison, compare
+from pytest_pan.probes.influence import Batch, Comparison
 from pytest_pan.probes.origins import Origins
 from pytest_pan.probes.outputs import Pick
+from pytest_pan.probes.states import States
 from pytest_pan.probes.swaps import Swap, plans
 from pytest_pan.records import Measured, Neuron, Settings, Site, Skip
 
@@ -33,7 +36,7 @@ class Effects:
 
 def examine(
     model: nn.Module,
-    batches: Iterable[Batch],
+    batches: Iterable[tuple[int, Batch]],
     sites: Sequence[Site],
     neurons: Sequence[Neuron],
     *,
@@ -43,8 +46,12 @@ def examine(
     label_classes: int = 0,
     pick: Pick | None = None,
     tick: Callable[[int], None] = lambda done: None,
+    expected: int | None = None,
+    processes: Processes = ALONE,
+    halves: Halves | None = None,
 ) -> Effects:
-    """Runs every plan over the batches, (images on the device, labels or None).
+    """Runs every plan over the batches: the number of the first image, images on the device and
+    labels or None.
 
     ``label_classes``: how many classes the labels are of, where the images know (class folders);
     labels of other classes than the model's are left out.
@@ -55,7 +62,13 @@ def examine(
     names = frozenset(site.name for site in sites)
     chosen = plans(sites, neurons, mode=settings.mode, draws=settings.draws, seed=settings.seed)
     swaps = [Swap(plan, names, device) for plan in chosen]
-    origins = Origins(sites, neurons, swaps[-1], settings.theta)
+    origins = Origins(
+        sites,
+        neurons,
+        swaps[-1],
+        settings.theta,
+        lambda part: States(settings.memory // part, expected=expected, processes=processes),
+    )
     comparison = Comparison(
         swaps,
         task=settings.task,
@@ -65,7 +78,13 @@ def examine(
         original=origins.original,
         watch={swaps[-1].plan.name: origins.swapped},
     )
-    compare(model, batches, comparison, tick)
+    halves = halves or Halves()
+    for first, batch in batches:
+        comparison.add(model, first, batch, halves)
+        origins.end_batch(first, len(batch[0]))
+        tick(comparison.images)
+    comparison.share(processes)
+    origins.finish()
     _check_any(comparison)
     found = comparison.findings()
     named = origins.named(neurons)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from pytest_pan.distributed import Processes
 from pytest_pan.errors import InputError
+from pytest_pan.instrument.halves import Halves
 from pytest_pan.plans import SHIFTED, Influence, Sample
 from pytest_pan.probes import outputs
 from pytest_pan.probes.outputs import Pick, Reading
 from pytest_pan.probes.swaps import Swap, run
-from pytest_pan.probes.thumbnails import thumbnail
+from pytest_pan.probes.tallies import Tally, in_order, right, right5
 from pytest_pan.stats import intervals, odds
 
 Batch = tuple[Tensor, Tensor | None]
@@ -21,23 +23,38 @@ Watch = Callable[[nn.Module, Tensor], object]
 
 
 @dataclass
-class _Effect:
-    """What gathers about one plan while the batches go by."""
+class _Seen:
+    """The outputs of some images of a batch, without and with each plan."""
 
-    swap: Swap
+    before: Reading
+    after: list[Reading]
+    images: Tensor
+    labels: Tensor | None
+
+
+@dataclass
+class _Counted:
+    """What several processes have of a comparison, each of its own images; it travels."""
+
+    tallies: list[Tally]
     sums: odds.ClassSums = field(default_factory=odds.ClassSums)
-    affected: odds.Affected = field(default_factory=odds.Affected)
-    changes: list[Tensor] = field(default_factory=list)
-    """Predictions that change, by image: (N,) a batch."""
-    losses: list[Tensor] = field(default_factory=list)
-    """1 for an image that the plan spoils, -1 for one that it corrects: (N,) a batch."""
-    flips: int | None = None
-    top5: int | None = None
     right: int = 0
     right5: int = 0
-    to_right: int = 0
-    to_wrong: int = 0
-    rings: tuple[Tensor, Tensor] | None = None
+    images: int = 0
+    labelled: int = 0
+    objects: int = 0
+    task: str = ""
+    notes: tuple[str, ...] = ()
+    skips: dict[int, str] = field(default_factory=dict)
+
+    def merge(self, other: _Counted) -> None:
+        for mine, theirs in zip(self.tallies, other.tallies, strict=True):
+            mine.merge(theirs)
+        self.sums.merge(other.sums)
+        for name in ("right", "right5", "images", "labelled", "objects"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.task, self.notes = self.task or other.task, self.notes or other.notes
+        self.skips |= other.skips
 
 
 class Comparison:
@@ -59,46 +76,81 @@ class Comparison:
         original: Watch = lambda model, images: model(images),
         watch: dict[str, Watch] | None = None,
     ) -> None:
-        self.skips: dict[str, str] = {}
-        self.images = 0
-        self.labelled = 0
-        self.task = ""
-        self.notes: tuple[str, ...] = ()
+        self._swaps = list(swaps)
         self._label_classes = label_classes
-        self._objects = 0
         self._task, self._pick = task, pick
         self._original, self._watch = original, watch or {}
-        self._generator = torch.Generator().manual_seed(seed)
         self._seed = seed
-        self._effects = [_Effect(swap) for swap in swaps]
-        self._sums = odds.ClassSums()
-        self._right = self._right5 = 0
-        self._seen = 0
+        names = [swap.plan.name for swap in swaps]
+        self._have = _Counted([Tally(pictures=name.startswith("PAN")) for name in names])
+        self._tallies = self._have.tallies
 
-    def add(self, model: nn.Module, images: Tensor, labels: Tensor | None) -> None:
-        """Takes one batch, images (N, C, H, W) on the model's device, labels (N,) or None."""
+    @property
+    def images(self) -> int:
+        """Images counted."""
+        return self._have.images
+
+    @property
+    def task(self) -> str:
+        """What the outputs are, after the first batch."""
+        return self._have.task
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._have.notes
+
+    @property
+    def skips(self) -> dict[str, str]:
+        """Images that count for nothing, by name, and why."""
+        return {f"image {number}": why for number, why in sorted(self._have.skips.items())}
+
+    def add(self, model: nn.Module, first: int, batch: Batch, halves: Halves) -> None:
+        """Takes a batch: images (N, C, H, W) on the model's device, labels (N,) or None.
+
+        ``first`` is the number of its first image. It is counted when all of it went through, also
+        where that took several parts.
+        """
+        seen: list[_Seen] = []
+        images, labels = batch
+
+        def look(part: range) -> None:
+            these = slice(part.start, part.stop)
+            mine = None if labels is None else labels[these]
+            seen.append(self._look(model, images[these], mine))
+
+        halves.run(len(images), look)
+        for each in seen:
+            self._take(each, first)
+            first += len(each.images)
+
+    def _look(self, model: nn.Module, images: Tensor, labels: Tensor | None) -> _Seen:
         # the original last: its draws, if it makes any, are the only ones that the images' see
-        after = [self._after(effect, model, images) for effect in self._effects]
+        after = [self._after(swap, model, images) for swap in self._swaps]
         before = self._read(self._original(model, images), len(images))
-        self.task = before.task
-        labels = self._labels(before, labels)
-        self._objects += sum(len(image["scores"]) for r in (before, *after) for image in r.boxes)
-        keep = self._finite(before, after)
-        drawn = odds.weights(len(keep), self._generator)
+        return _Seen(before, after, images, labels)
+
+    def _take(self, seen: _Seen, first: int) -> None:
+        before, after, images = seen.before, seen.after, seen.images
+        self._have.task = before.task
+        labels = self._labels(before, seen.labels, first)
+        self._have.objects += sum(
+            len(image["scores"]) for reading in (before, *after) for image in reading.boxes
+        )
+        keep = self._finite(before, after, first)
+        drawn = odds.weights(first, len(keep), self._seed)
         if not keep.all():
             before, after = outputs.select(before, keep), [outputs.select(r, keep) for r in after]
             images, drawn = images[keep.to(images.device)], drawn[:, keep]
             labels = None if labels is None else labels[keep]
-        indices = (self._seen + keep.nonzero().flatten()).tolist()
-        self._seen += len(keep)
+        indices = [first + place for place in keep.nonzero().flatten().tolist()]
         if indices:
             self._count(before, after, images, labels, drawn, indices)
 
-    def _after(self, effect: _Effect, model: nn.Module, images: Tensor) -> Reading:
+    def _after(self, swap: Swap, model: nn.Module, images: Tensor) -> Reading:
         """One plan's outputs; a model that draws random numbers draws the original's."""
-        watch = self._watch.get(effect.swap.plan.name)
+        watch = self._watch.get(swap.plan.name)
         with torch.random.fork_rng([images.device] if images.is_cuda else []):
-            output = watch(model, images) if watch else run(model, images, effect.swap.see)
+            output = watch(model, images) if watch else run(model, images, swap.see)
         return self._read(output, len(images))
 
     def _read(self, output: object, images: int) -> Reading:
@@ -121,168 +173,112 @@ class Comparison:
         drawn: Tensor,
         indices: list[int],
     ) -> None:
-        self.images += len(indices)
+        have = self._have
+        have.images += len(indices)
         shares = outputs.probabilities(before)
         if shares is not None:
-            self._sums.add(shares, drawn)
-        right = _right(before, labels)
-        if right is not None:
-            self.labelled += len(right)
-            self._right += int(right.sum())
-            self._right5 += _right5(before, labels)
-        for effect, reading in zip(self._effects, after, strict=True):
-            shares = outputs.probabilities(reading)
-            if shares is not None:
-                effect.sums.add(shares, drawn)
-            _add_flips(effect, before, reading)
-            _add_right(effect, right, _right(reading, labels))
-            effect.right5 += _right5(reading, labels)
-            _add_samples(effect, before, reading, images, labels, indices)
+            have.sums.add(shares, drawn)
+        hits = right(before, labels)
+        if hits is not None:
+            have.labelled += len(hits)
+            have.right += int(hits.sum())
+            have.right5 += right5(before, labels)
+        for tally, reading in zip(self._tallies, after, strict=True):
+            tally.add(before, reading, images, labels, drawn, indices)
+
+    def share(self, processes: Processes) -> None:
+        """Puts together what the processes have of it."""
+        for tally, swap in zip(self._tallies, self._swaps, strict=True):
+            tally.skips = swap.skips
+        first, *others = processes.meet("comparison", self._have)
+        for other in others:
+            first.merge(other)
+        self._have, self._tallies = first, first.tallies
 
     @property
     def has_outputs(self) -> bool:
         """Whether there was anything to compare: a detector may have detected nothing."""
-        return self.task != "detection" or self._objects > 0
+        return self.task != "detection" or self._have.objects > 0
 
-    def _labels(self, before: Reading, labels: Tensor | None) -> Tensor | None:
+    def _labels(self, before: Reading, labels: Tensor | None, first: int) -> Tensor | None:
         """The labels, if they are of the model's classes; an error for one outside them."""
         if labels is None or before.task != "classification" or before.classes is None:
             return labels
         if self._label_classes not in (0, before.classes):
             theirs = f"{self._label_classes} classes of the images' labels"
-            self.notes = (f"{theirs} are not the model's {before.classes}: labels not used",)
+            self._have.notes = (f"{theirs} are not the model's {before.classes}: labels not used",)
             return None
         bad = ((labels < 0) | (labels >= before.classes)).nonzero().flatten()
         if len(bad):
             raise InputError(
                 "label outside the classes",
-                where=f"image {self._seen + int(bad[0])}",
+                where=f"image {first + int(bad[0])}",
                 got=str(int(labels[bad[0]])),
                 allowed=f"0 to {before.classes - 1}",
                 next="Map the data set's labels to the model's classes, or leave them out.",
             )
         return labels
 
-    def _finite(self, before: Reading, after: Sequence[Reading]) -> Tensor:
+    def _finite(self, before: Reading, after: Sequence[Reading], first: int) -> Tensor:
         """Samples whose outputs are finite under every plan: (N,) bool."""
-        plans = (effect.swap.plan for effect in self._effects)
+        plans = (swap.plan for swap in self._swaps)
         names = [p.name if p.seed is None else f"{p.name}, seed {p.seed}" for p in plans]
         readings = {"original": before, **dict(zip(names, after, strict=True))}
-        keep, named = outputs.finite_in_all(readings, self._seen)
-        self.skips |= named
+        keep, named = outputs.finite_in_all(readings)
+        self._have.skips |= {first + place: why for place, why in named.items()}
         return keep
 
     def findings(self) -> tuple[Influence, ...]:
         """What each plan did, in the order of the plans."""
-        return tuple(self._influence(effect) for effect in self._effects)
+        pairs = zip(self._swaps, self._tallies, strict=True)
+        return tuple(self._influence(swap, tally) for swap, tally in pairs)
 
-    def _influence(self, effect: _Effect) -> Influence:
-        deciles = tuple(effect.affected.quantile(share / 10) for share in range(11))
+    def _influence(self, swap: Swap, tally: Tally) -> Influence:
+        have = self._have
+        deciles = tuple(tally.affected.quantile(share / 10) for share in range(11))
         ratios: tuple[Tensor, ...] = ()
-        if len(self._sums.total):
-            interval = odds.log_odds_interval(effect.sums, self._sums)
-            ratios = (odds.log_odds(effect.sums, self._sums), *interval)
+        if have.sums:
+            interval = odds.log_odds_interval(tally.sums, have.sums)
+            ratios = (odds.log_odds(tally.sums, have.sums), *interval)
         middle, low, high = (tuple(r.tolist()) for r in ratios) if ratios else ((), (), ())
-        known = bool(self.labelled)
+        known = bool(have.labelled)
         return Influence(
-            plan=effect.swap.plan,
-            images=self.images,
+            plan=swap.plan,
+            images=have.images,
             log_odds=middle,
             log_odds_low=low,
             log_odds_high=high,
-            prediction_flips=effect.flips,
-            top5_flips=effect.top5,
-            flips_to_right=effect.to_right if known else None,
-            flips_to_wrong=effect.to_wrong if known else None,
-            accuracy=effect.right / self.labelled if known else None,
-            accuracy_before=self._right / self.labelled if known else None,
-            top5_accuracy=effect.right5 / self.labelled if known else None,
-            top5_accuracy_before=self._right5 / self.labelled if known else None,
-            sample_influence=effect.affected.quantile(0.99),
-            intervals=self._intervals(effect),
+            prediction_flips=tally.flips,
+            top5_flips=tally.top5,
+            flips_to_right=tally.to_right if known else None,
+            flips_to_wrong=tally.to_wrong if known else None,
+            accuracy=tally.right / have.labelled if known else None,
+            accuracy_before=have.right / have.labelled if known else None,
+            top5_accuracy=tally.right5 / have.labelled if known else None,
+            top5_accuracy_before=have.right5 / have.labelled if known else None,
+            sample_influence=tally.affected.quantile(0.99),
+            intervals=self._intervals(tally),
             distances=deciles,
-            samples=tuple(_sample(*entry) for entry in effect.affected.most()),
-            by_distance=_shares(effect.rings),
-            not_swappable=dict(effect.swap.skips),
+            samples=tuple(_sample(*entry) for entry in tally.affected.most()),
+            by_distance=tally.by_distance(),
+            not_swappable=tally.skips | swap.skips,
         )
 
-    def _intervals(self, effect: _Effect) -> dict[str, tuple[float, float]]:
+    def _intervals(self, tally: Tally) -> dict[str, tuple[float, float]]:
         """By measure, the bootstrap interval over images of what this plan does."""
         found: dict[str, tuple[float, float]] = {}
-        if len(self._sums.total):
-            found["classes_shifted"] = odds.shifted_interval(effect.sums, self._sums, SHIFTED)
-        if effect.changes:
-            low, high = intervals.of_mean(torch.cat(effect.changes), seed=self._seed)
-            found["prediction_flips"] = low * self.images, high * self.images
-        if effect.losses:
-            found["accuracy_drop"] = intervals.of_mean(torch.cat(effect.losses), seed=self._seed)
-        if effect.affected.distances:
-            moved = torch.tensor(effect.affected.distances, dtype=torch.float64)
-            found["sample_influence"] = intervals.of_quantile(moved, 0.99, seed=self._seed)
+        have, seed = self._have, self._seed
+        if have.sums:
+            found["classes_shifted"] = odds.shifted_interval(tally.sums, have.sums, SHIFTED)
+        if tally.changes:
+            low, high = intervals.of_mean(in_order(tally.changes), seed=seed)
+            found["prediction_flips"] = low * have.images, high * have.images
+        if tally.losses:
+            found["accuracy_drop"] = intervals.of_mean(in_order(tally.losses), seed=seed)
+        if tally.affected.distances:
+            moved = tally.affected.in_order()
+            found["sample_influence"] = intervals.of_quantile(moved, 0.99, seed=seed)
         return found
-
-
-def _right(reading: Reading, labels: Tensor | None) -> Tensor | None:
-    """Which images are right: (N,) bool; None without labels or classes to compare."""
-    if labels is None or reading.task != "classification" or reading.logits is None:
-        return None
-    return reading.logits.argmax(1).cpu() == labels.cpu()
-
-
-def _right5(reading: Reading, labels: Tensor | None) -> int:
-    """Images whose label is among the five likeliest classes; 0 without labels to compare."""
-    if labels is None or reading.task != "classification" or reading.logits is None:
-        return 0
-    logits = reading.logits.cpu()
-    ahead = logits > logits.gather(1, labels.cpu()[:, None])
-    return int((ahead.sum(1) < 5).sum())
-
-
-def _add_flips(effect: _Effect, before: Reading, after: Reading) -> None:
-    changed = outputs.flips(before, after)
-    if changed is not None:
-        effect.flips = (effect.flips or 0) + int(changed.sum())
-        effect.changes.append(changed)
-    lost = outputs.top5_lost(before, after)
-    if lost is not None:
-        effect.top5 = (effect.top5 or 0) + int(lost.sum())
-    rings = outputs.by_distance(before, after)
-    if rings is not None:
-        earlier = effect.rings or tuple(torch.zeros_like(part) for part in rings)
-        effect.rings = (earlier[0] + rings[0], earlier[1] + rings[1])
-
-
-def _add_right(effect: _Effect, before: Tensor | None, after: Tensor | None) -> None:
-    if before is None or after is None:
-        return
-    effect.losses.append(before.int() - after.int())
-    effect.right += int(after.sum())
-    effect.to_right += int((after & ~before).sum())
-    effect.to_wrong += int((before & ~after).sum())
-
-
-def _add_samples(
-    effect: _Effect,
-    before: Reading,
-    after: Reading,
-    images: Tensor,
-    labels: Tensor | None,
-    indices: Sequence[int],
-) -> None:
-    moved = outputs.distances(before, after).tolist()
-    single = before.task == "classification"
-    ours = outputs.predictions(before) if single else None
-    theirs = outputs.predictions(after) if single else None
-    for place, (index, distance) in enumerate(zip(indices, moved, strict=True)):
-        data: object = None
-        if effect.affected.would_keep(index, distance):
-            data = (
-                None if ours is None else int(ours[place]),
-                None if theirs is None else int(theirs[place]),
-                None if labels is None or labels.dim() != 1 else int(labels[place]),
-                thumbnail(images[place]) if effect.swap.plan.name.startswith("PAN") else "",
-            )
-        effect.affected.add(index, distance, data)
 
 
 def _sample(index: int, distance: float, data: object) -> Sample:
@@ -290,20 +286,3 @@ def _sample(index: int, distance: float, data: object) -> Sample:
     return Sample(
         index=index, distance=distance, before=before, after=after, label=label, thumbnail=picture
     )
-
-
-def _shares(rings: tuple[Tensor, Tensor] | None) -> tuple[float, ...]:
-    if rings is None:
-        return ()
-    kept, pixels = rings
-    there = pixels > 0
-    return tuple((kept[there].double() / pixels[there]).tolist())
-
-
-def compare(
-    model: nn.Module, batches: Iterable[Batch], comparison: Comparison, tick: Callable[[int], None]
-) -> None:
-    """Feeds the batches to a comparison; what is raised leaves what it has counted whole."""
-    for images, labels in batches:
-        comparison.add(model, images, labels)
-        tick(comparison.images)

@@ -136,8 +136,8 @@ class IntrusionProbe:
             seen.append(self._look(model, insert(images, axis, position), strip))
         names = [f"zero {axis} at {position}" for axis, position in LINES]
         after = {name: reading for name, (reading, _) in zip(names, seen, strict=True)}
-        keep, named = outputs.finite_in_all({"original": before, **after}, self._seen)
-        self.skips |= named
+        keep, named = outputs.finite_in_all({"original": before, **after})
+        self.skips |= {f"image {self._seen + place}": why for place, why in named.items()}
         self._seen += len(keep)
         if not keep.any():
             return

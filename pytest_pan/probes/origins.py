@@ -11,16 +11,16 @@ the method finds where there is no padding to see.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from pytest_pan.instrument.capture import Samples
 from pytest_pan.instrument.repad import NotSwappableError, repad
 from pytest_pan.instrument.tap import ConvCall
-from pytest_pan.probes.pans import detect_sides
+from pytest_pan.probes.pans import sides_of
+from pytest_pan.probes.states import States
 from pytest_pan.probes.swaps import Swap, run
 from pytest_pan.records import Neuron, Side, Site
 
@@ -29,8 +29,14 @@ class Origins:
     """Watches the original pass and the pass with every padding swapped."""
 
     def __init__(
-        self, sites: Sequence[Site], neurons: Iterable[Neuron], every: Swap, theta: float
+        self,
+        sites: Sequence[Site],
+        neurons: Iterable[Neuron],
+        every: Swap,
+        theta: float,
+        states: Callable[[int], States],
     ) -> None:
+        """``states(part)`` makes empty states that may take the part-th part of the memory."""
         self._sites = {site.name: site for site in sites}
         self._every, self._theta = every, theta
         self._generator = torch.Generator().manual_seed(0)
@@ -39,14 +45,14 @@ class Origins:
             have = self._channels.get(neuron.site, torch.zeros(0, dtype=torch.long))
             self._channels[neuron.site] = torch.cat([have, torch.tensor([neuron.channel])])
         self._channels = {s: c.to(every.device) for s, c in self._channels.items()}
-        self._own: dict[str, Samples] = {}
-        self._earlier: dict[str, Samples] = {}
-        self._floor: dict[str, Samples] = {}
+        self._own, self._earlier, self._floor = states(4), states(4), states(2)
+        self._now: list[tuple[States, str, Tensor]] = []
+        self._pending: list[tuple[States, str, Tensor]] = []
         self.answered: frozenset[str] = frozenset()
         """Sites whose PANs' origin was told, after :meth:`named`."""
 
     def original(self, model: nn.Module, images: Tensor) -> object:
-        """The plain forward pass, looked at."""
+        """The plain forward pass, looked at: of a batch the last, after :meth:`swapped`."""
 
         def see(call: ConvCall) -> None:
             channels = self._channels.get(call.name)
@@ -59,10 +65,17 @@ class Origins:
                 return
             self._keep(self._own, call.name, _batch(swapped)[:, channels])
 
-        return run(model, images, see)
+        output = run(model, images, see)
+        self._pending += self._now
+        self._now = []
+        return output
 
     def swapped(self, model: nn.Module, images: Tensor) -> object:
-        """The forward pass with every padding swapped, looked at before and after each swap."""
+        """The forward pass with every padding swapped, looked at before and after each swap.
+
+        What an attempt that did not come to its end left behind is forgotten.
+        """
+        self._now = []
 
         def see(call: ConvCall) -> Tensor | None:
             if call.name not in self._sites:
@@ -72,13 +85,27 @@ class Origins:
                 self._keep(self._earlier, call.name, _batch(call.output)[:, channels])
             result = self._every.see(call)
             if result is not None:
-                self._keep(self._floor, call.name, result)
+                self._keep(self._floor, call.name, _batch(result).clone())
             return result
 
         return run(model, images, see)
 
-    def _keep(self, where: dict[str, Samples], name: str, output: Tensor) -> None:
-        where.setdefault(name, Samples(self._sites[name])).add(output)
+    def _keep(self, where: States, name: str, output: Tensor) -> None:
+        self._now.append((where, name, output.detach()))
+
+    def end_batch(self, number: int, images: int) -> None:
+        """Takes what the passes over the batch that begins with image ``number`` showed."""
+        for where, name, output in self._pending:
+            site = replace(self._sites[name], channels=output.shape[1])
+            where.add(site, output, number, owned=True)
+        self._pending = []
+        for states in (self._own, self._earlier, self._floor):
+            states.end_batch(images)
+
+    def finish(self) -> None:
+        """After the last batch: puts together what several processes have."""
+        for states in (self._own, self._earlier, self._floor):
+            states.finish()
 
     def named(self, neurons: Iterable[Neuron]) -> tuple[Neuron, ...]:
         """The neurons with their nascent and downstream sides.
@@ -106,13 +133,10 @@ class Origins:
         sides = [side for found in self._all_sides(self._floor).values() for side in found]
         return sum(bool(side) for side in sides), len(sides)
 
-    def _all_sides(self, gathered: dict[str, Samples]) -> dict[str, list[Side]]:
+    def _all_sides(self, states: States) -> dict[str, list[Side]]:
         """By site, the sides of each channel; without sites whose values are not all finite."""
-        return {
-            site: detect_sides(samples, self._theta)
-            for site, samples in gathered.items()
-            if all(bool(torch.isfinite(part).all()) for part in samples.maps)
-        }
+        found = ((state.site.name, sides_of(state, self._theta)) for state in states.examined())
+        return {site: sides for site, sides in found if sides is not None}
 
 
 def _consuming(site: Site) -> Side:

@@ -128,18 +128,17 @@ def finite(reading: Reading) -> Tensor:
     return torch.isfinite(reading.logits).flatten(1).all(1).cpu()
 
 
-def finite_in_all(readings: Mapping[str, Reading], first: int) -> tuple[Tensor, dict[str, str]]:
+def finite_in_all(readings: Mapping[str, Reading]) -> tuple[Tensor, dict[int, str]]:
     """Which samples are finite in every reading, (N,) bool, and why the others are not.
 
-    ``readings`` by a name for people; ``first`` is the number of the first sample. Samples are
-    named by their number and by the first reading in which they fail.
+    ``readings`` by a name for people; the first in which a sample fails is told by its place.
     """
-    named: dict[str, str] = {}
+    named: dict[int, str] = {}
     keep = torch.ones(len(next(iter(readings.values()))), dtype=torch.bool)
     for name, reading in readings.items():
         good = finite(reading)
         for place in (keep & ~good).nonzero().flatten().tolist():
-            named[f"image {first + place}"] = f"outputs not finite ({name})"
+            named[place] = f"outputs not finite ({name})"
         keep &= good
     return keep, named
 

@@ -5,33 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from pytest_pan.errors import InputError
-from pytest_pan.instrument.capture import Samples
+from pytest_pan.instrument.halves import Halves
 from pytest_pan.instrument.sites import is_uneven, why_not
 from pytest_pan.instrument.tap import ConvCall, Tap, tapped, unseen_convolutions
 from pytest_pan.probes.portraits import portrayed
-from pytest_pan.records import NO_SIDE, SIDES, Measured, Neuron, Settings, Side, Site, Skip
-from pytest_pan.stats import ks as statistics
+from pytest_pan.probes.states import State, States
+from pytest_pan.records import SIDES, Measured, Neuron, Settings, Side, Site, Skip
 from pytest_pan.stats import labels
-from pytest_pan.stats.ks import KS
-
-
-@dataclass
-class Gathered:
-    """What the forward passes left: samples by site in the order of the network, and skips."""
-
-    samples: dict[str, Samples] = field(default_factory=dict)
-    skips: dict[str, str] = field(default_factory=dict)
-    held: int = 0
-    """Bytes of samples."""
-    images: int = 0
-
-    def examined(self) -> list[Samples]:
-        return [samples for name, samples in self.samples.items() if name not in self.skips]
+from pytest_pan.stats.counts import Bounds
 
 
 @dataclass
@@ -40,8 +26,20 @@ class Detected:
 
     sites: list[Site] = field(default_factory=list)
     neurons: list[Neuron] = field(default_factory=list)
-    edges: dict[str, float] = field(default_factory=dict)
+    edges: dict[str, Span] = field(default_factory=dict)
+    pans: dict[str, Span] = field(default_factory=dict)
     skips: dict[str, str] = field(default_factory=dict)
+    error: float = 0.0
+    """The largest error bound of any statistic; 0 where all are exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A number of neurons, and the least and the most that it can be within the error bounds."""
+
+    value: int
+    low: int
+    high: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,164 +50,187 @@ class Findings:
     neurons: tuple[Neuron, ...]
     measures: dict[str, Measured]
     skips: tuple[Skip, ...]
+    error: float = 0.0
 
 
 def gather(
     model: nn.Module,
-    batches: Iterable[Tensor],
-    gathered: Gathered,
+    batches: Iterable[tuple[int, Tensor]],
+    states: States,
     *,
-    expected: int | None,
-    settings: Settings,
-    tick: Callable[[int], None],
+    tick: Callable[[int], None] = lambda done: None,
+    halves: Halves | None = None,
 ) -> None:
-    """Runs the model over the batches and fills ``gathered``; what it raises leaves that whole.
+    """Runs the model over the batches and fills ``states``; what it raises leaves that whole.
 
-    ``tick`` hears the number of images done. Raises :class:`InputError` where the samples would
-    outgrow ``settings.memory`` bytes.
+    ``batches``: number of the first image, and images. ``tick`` hears the number of images done,
+    ``halves`` of a device that runs out of memory.
     """
+    halves = halves or Halves()
+    taken: dict[str, list[range]] = {}
+    first, part = 0, range(0)
 
     def see(call: ConvCall) -> None:
         reason = why_not(call.kernel, call.pad, call.map)
         if reason:
-            gathered.skips[call.name] = reason
-            return
-        samples = gathered.samples.get(call.name)
-        if samples is None:
-            samples = gathered.samples[call.name] = Samples(call.site())
-        elif (samples.site.channels, samples.site.map) != (call.weight.shape[0], call.map):
-            gathered.skips[call.name] = (
-                f"its map changes: {samples.site.channels} channels of {samples.site.map}, then "
-                f"{call.weight.shape[0]} of {call.map}"
-            )
-        if call.name not in gathered.skips:
-            gathered.held += samples.add(call.output)
+            states.skips[call.name] = reason
+        elif not any(part.start in other for other in taken.get(call.name, ())):
+            states.add(call.site(), call.output, first)
+            taken.setdefault(call.name, []).append(part)
 
-    tap = Tap(model, see, gathered.skips.__setitem__)
-    for batch in batches:
+    tap = Tap(model, see, states.skips.__setitem__)
+
+    def forward(images: Tensor, here: range) -> None:
+        nonlocal part
+        part = here
         with tapped(tap):  # not around the loop: a data set's own convolutions are not the model's
             tap.begin()
-            model(batch)
-        gathered.images += len(batch)
-        _check_memory(gathered, expected, settings.memory)
-        tick(gathered.images)
+            model(images[here.start : here.stop])
+
+    for number, batch in batches:
+        first = number
+        taken.clear()
+        halves.run(len(batch), partial(forward, batch))
+        states.end_batch(len(batch))
+        tick(states.images)
 
 
-def _check_memory(gathered: Gathered, expected: int | None, limit: int) -> None:
-    to_come = max(expected or 0, gathered.images)
-    needed = gathered.held * to_come // gathered.images
-    if needed > limit:
-        fit = limit * gathered.images // gathered.held
-        raise InputError(
-            "samples outgrow the memory set aside for them",
-            got=f"{needed / 2**30:.1f} GiB for {to_come} images",
-            allowed=f"{limit / 2**30:.1f} GiB",
-            next=f"Give about {fit} images, or raise memory (bytes).",
-        )
-
-
-def findings(model: nn.Module, gathered: Gathered, settings: Settings) -> Findings:
+def findings(model: nn.Module, states: States, settings: Settings) -> Findings:
     """Statistics, labels, portraits and measures of what was gathered."""
-    detected = detect(gathered, settings)
-    skips = gathered.skips | detected.skips
-    skips |= dict(unseen_convolutions(model, {*gathered.samples, *gathered.skips}))
+    detected = detect(states, settings)
+    skips = states.skips | detected.skips
+    skips |= dict(unseen_convolutions(model, {*states.by_site, *states.skips}))
     return Findings(
         sites=tuple(detected.sites),
-        neurons=tuple(portrayed(detected.neurons, gathered.samples)),
+        neurons=tuple(portrayed(detected.neurons, states.by_site)),
         measures=_measures(detected),
         skips=tuple(Skip(what=name, why=why) for name, why in skips.items()),
+        error=detected.error,
     )
 
 
-def detect(gathered: Gathered, settings: Settings) -> Detected:
+def detect(states: States, settings: Settings) -> Detected:
     """Every neuron's statistics and labels, site by site."""
-    detected, scratch = Detected(), _Scratch(gathered)
-    for samples in gathered.examined():
-        site = samples.site
-        ks, broken = _statistics(samples, scratch.of(samples))
-        if broken:
+    detected, scratch = Detected(), Scratch(states)
+    for state in states.examined():
+        site = state.site
+        bounds, bad = state.statistics(scratch.of(state))
+        if broken := _not_finite(bad):
             detected.skips[site.name] = broken
             continue
-        edges = labels.edge_detectors(ks, settings.theta).any(0)
+        spans = [
+            [_count(rule(ks, settings.theta)) for ks in (bounds.middle, *bounds)]
+            for rule in (labels.edge_detectors, labels.pans)
+        ]
         detected.sites.append(site)
-        detected.edges[site.name] = int(edges.sum())
-        detected.neurons += _neurons(site, ks, settings.theta)
+        detected.edges[site.name], detected.pans[site.name] = (Span(*each) for each in spans)
+        detected.neurons += _neurons(site, bounds, settings.theta)
+        detected.error = max(detected.error, float(bounds.error.max()))
     return detected
 
 
-def detect_sides(samples: Samples, theta: float) -> list[Side]:
-    """The sides on which each of the channels in the samples is a PAN; none if not finite."""
-    ks, broken = _statistics(samples, None)
-    if broken:
-        return [NO_SIDE] * samples.maps[0].shape[1]
-    return [Side(bits) for bits in labels.side_bits(labels.pans(ks, theta)).tolist()]
+def _count(sides: Tensor) -> int:
+    return int(sides.any(0).sum())
 
 
-def _statistics(samples: Samples, scratch: Tensor | None) -> tuple[KS, str]:
-    """The statistics, and why they mean nothing, if they don't."""
-    ranked = [statistics.sort_rows(border) for border in samples.borders()]
-    centre = statistics.sort_rows(samples.centre(out=scratch), in_place=True)
-    return statistics.sorted_statistics(ranked, centre), _not_finite([*ranked, centre])
+def sides_of(state: State, theta: float) -> list[Side] | None:
+    """The sides on which each channel of a state is a PAN; None if it is not finite."""
+    bounds, bad = state.statistics()
+    if _not_finite(bad):
+        return None
+    return [Side(bits) for bits in labels.side_bits(labels.pans(bounds.middle, theta)).tolist()]
 
 
-class _Scratch:
+class Scratch:
     """Memory for the centre of one site at a time, as large as the largest needs."""
 
-    def __init__(self, gathered: Gathered) -> None:
-        self._largest = max((s.centre_size for s in gathered.examined()), default=0)
+    def __init__(self, states: States) -> None:
+        whole = [state.samples for state in states.examined() if state.samples.maps]
+        self._largest = max((samples.centre_size for samples in whole), default=0)
         self._memory: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
-    def of(self, samples: Samples) -> Tensor:
-        """A flat tensor for the centre of these samples."""
-        like = samples.maps[0]
+    def of(self, state: State) -> Tensor | None:
+        """A flat tensor for the centre of a state; None where it has no maps."""
+        if not state.samples.maps:
+            return None
+        like = state.samples.maps[0]
         kind = like.dtype, like.device
         if kind not in self._memory:
             self._memory[kind] = like.new_empty(self._largest)
         return self._memory[kind]
 
 
-def _not_finite(ranked: list[Tensor]) -> str:
-    bad = ~torch.stack([statistics.finite_rows(rows) for rows in ranked]).all(0)
+def _not_finite(bad: Tensor) -> str:
     if not bad.any():
         return ""
     first = int(bad.nonzero()[0])
     return f"activations not finite in {int(bad.sum())} of {len(bad)} channels, first in {first}"
 
 
-def _neurons(site: Site, ks: KS, theta: float) -> list[Neuron]:
+def _neurons(site: Site, bounds: Bounds, theta: float) -> list[Neuron]:
     """The PANs of one site."""
+    ks = bounds.middle
     bits = labels.side_bits(labels.pans(ks, theta))
     channels = bits.nonzero().flatten()
     edges = labels.side_bits(labels.edge_detectors(ks, theta))
+    open_ = labels.side_bits(labels.pans(bounds.low, theta) != labels.pans(bounds.high, theta))
     rows = [statistic[:, channels].T.tolist() for statistic in ks]
-    columns = (channels.tolist(), bits[channels].tolist(), edges[channels].tolist(), *rows)
+    errors = bounds.error.amax(0)[channels].tolist()
+    columns = (
+        *(each[channels].tolist() for each in (bits, edges, open_)),
+        errors,
+        *rows,
+    )
     return [
         Neuron(
             site=site.name,
             channel=channel,
             type=Side(sides),
             edges=Side(edge_sides),
+            undecided=Side(open_sides),
+            error=error,
             ks=dict(zip(SIDES, two_sided, strict=True)),
             ks_plus=dict(zip(SIDES, plus, strict=True)),
             ks_minus=dict(zip(SIDES, minus, strict=True)),
         )
-        for channel, sides, edge_sides, two_sided, plus, minus in zip(*columns, strict=True)
+        for channel, sides, edge_sides, open_sides, error, two_sided, plus, minus in zip(
+            channels.tolist(), *columns, strict=True
+        )
     ]
 
 
 def _measures(detected: Detected) -> dict[str, Measured]:
-    sites, edges = detected.sites, detected.edges
-    counts = dict.fromkeys((site.name for site in sites), 0.0)
-    for neuron in detected.neurons:
-        counts[neuron.site] += 1
-    shares = {site.name: counts[site.name] / site.channels for site in sites}
+    sites, pans, edges = detected.sites, detected.pans, detected.edges
     uneven = {site.name: float(is_uneven(site)) for site in sites}
-    pans, examined = len(detected.neurons), sum(site.channels for site in sites)
-    values: list[tuple[str, float, dict[str, float]]] = [
-        ("pan_fraction", pans / examined if examined else math.nan, shares),
-        ("pan_count", pans, counts),
-        ("layer_pan_fraction", max(shares.values(), default=math.nan), shares),
-        ("edge_detector_count", sum(edges.values()), edges),
-        ("uneven_layers", sum(uneven.values()), uneven),
+    examined = sum(site.channels for site in sites)
+    found, detectors = _sum(pans.values()), _sum(edges.values())
+    shares = {site.name: pans[site.name].value / site.channels for site in sites}
+    largest = max(shares.values(), default=math.nan)
+    layer = [
+        max((getattr(pans[site.name], end) / site.channels for site in sites), default=math.nan)
+        for end in ("low", "high")
     ]
-    return {name: Measured(measure=name, value=value, sites=by) for name, value, by in values}
+    counts = {name: float(span.value) for name, span in pans.items()}
+    detecting = {name: float(span.value) for name, span in edges.items()}
+    whole = examined or math.nan
+    measured = (
+        ("pan_fraction", found.value / whole, (found.low / whole, found.high / whole), shares),
+        ("pan_count", found.value, (found.low, found.high), counts),
+        ("layer_pan_fraction", largest, (layer[0], layer[1]), shares),
+        ("edge_detector_count", detectors.value, (detectors.low, detectors.high), detecting),
+        ("uneven_layers", sum(uneven.values()), None, uneven),
+    )
+    return {
+        name: Measured(
+            measure=name,
+            value=float(value),
+            sites=by,
+            bounds=(float(ends[0]), float(ends[1])) if ends and detected.error else None,
+        )
+        for name, value, ends, by in measured
+    }
+
+
+def _sum(spans: Iterable[Span]) -> Span:
+    listed = list(spans)
+    return Span(*(sum(getattr(span, end) for span in listed) for end in ("value", "low", "high")))

@@ -14,7 +14,7 @@ sort is needed, and every gap stays an integer until one division at the end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -24,6 +24,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _WORTH_A_THREAD = 1 << 16
+_NARROW = 2**31
+"""Gaps reach n m: where 32 bits hold them they take half the memory traffic."""
+
+Total = Callable[[Tensor], Tensor]
+
+
+def _alone(counts: Tensor) -> Tensor:
+    return counts
 
 
 class KS(NamedTuple):
@@ -53,18 +61,32 @@ def border_statistics(borders: Sequence[Tensor], centre: Tensor) -> KS:
     return sorted_statistics([sort_rows(border) for border in borders], ranked)
 
 
-def sorted_statistics(borders: Sequence[Tensor], centre: Tensor) -> KS:
-    """:func:`border_statistics` of rows that are sorted already."""
-    rows = [_one_border(border, centre) for border in borders]
+def sorted_statistics(
+    borders: Sequence[Tensor], centre: Tensor, *, size: int | None = None, total: Total = _alone
+) -> KS:
+    """:func:`border_statistics` of rows that are sorted already.
+
+    Where the centre is spread over several processes, ``centre`` is this one's part of it, ``size``
+    the length of the whole, and ``total`` adds a tensor of counts up over all of them; ``borders``
+    are whole everywhere.
+    """
+    m = centre.shape[1] if size is None else size
+    rows = []
+    for border in borders:
+        below, upto = _ranks(centre, border)
+        if total is not _alone:
+            below, upto = total(below.long()), total(upto.long())
+        rows.append(_gaps(below, upto, m))
     two_sided, plus, minus = (torch.stack(column) for column in zip(*rows, strict=True))
     return KS(two_sided, plus, minus)
 
 
-def _one_border(border: Tensor, centre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    n, m = border.shape[1], centre.shape[1]
-    below, upto = _ranks(centre, border)
-    # gaps reach n m: half the memory traffic where 32 bits hold them
-    before = torch.arange(n, device=border.device, dtype=below.dtype)
+def _gaps(below: Tensor, upto: Tensor, m: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The statistics of a border whose j-th value has so many of m centre values below it."""
+    n = below.shape[1]
+    if n * m >= _NARROW:
+        below, upto = below.long(), upto.long()
+    before = torch.arange(n, device=below.device, dtype=below.dtype)
     excess = ((before + 1) * m - upto * n).amax(1)
     shortfall = (below * n - before * m).amax(1)
     two_sided = torch.maximum(excess, shortfall).double() / (n * m)
@@ -80,8 +102,10 @@ def _ranks(centre: Tensor, border: Tensor) -> tuple[Tensor, Tensor]:
     outputs, and then mostly once. So one step past each such value settles it, and the second
     search is made only in the rows where values repeat further (all of them, when saturated).
     """
+    if not centre.shape[1]:
+        return (torch.zeros_like(border, dtype=torch.long),) * 2
     last = centre.shape[1] - 1
-    narrow = border.shape[1] * centre.shape[1] < 2**31
+    narrow = border.shape[1] * centre.shape[1] < _NARROW
     below = torch.searchsorted(centre, border, out_int32=narrow)
     found = centre.gather(1, below.clamp(max=last).long()) == border
     if not found.any():

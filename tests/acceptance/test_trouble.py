@@ -61,14 +61,16 @@ def test_a_model_without_padded_convolutions_is_an_error_that_lists_what_it_has(
     )
 
 
-def test_samples_beyond_the_memory_set_aside_stop_the_audit_at_the_first_batch(
+def test_images_beyond_the_memory_set_aside_are_counted_and_the_report_says_so(
     repo: pytest.Pytester,
 ) -> None:
     repo.makeini("[pytest]\npan_memory = 100000\n")
-    result, report = run(repo, "--pan-batch-size=10")
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*samples outgrow the memory*Give about 16 images*"])
-    assert report["audits"][0]["images"]["count"] == 10
+    declare(repo, images="torch.rand(300, 1, 10, 10) + 1")
+    result, report = run(repo, "--pan-batch-size=50")
+    result.assert_outcomes(passed=1)
+    audit = report["audits"][0]
+    assert any("counted between fixed edges" in note for note in audit["notes"])
+    assert audit["measures"]["pan_count"]["bounds"] == [15, 15]
 
 
 def test_an_aborted_run_writes_what_had_finished_and_says_so(repo: pytest.Pytester) -> None:

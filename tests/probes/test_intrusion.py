@@ -14,7 +14,8 @@ from scipy.stats import ks_2samp
 from torch import Tensor, nn
 
 from pytest_pan.probes.intrusion import LINES, Intrusion, IntrusionProbe, insert, measured
-from pytest_pan.probes.pans import Gathered, findings, gather
+from pytest_pan.probes.pans import findings, gather
+from pytest_pan.probes.states import States
 from pytest_pan.records import Settings
 
 ROWS, COLUMNS = slice(0, 3), slice(3, 6)
@@ -24,12 +25,12 @@ def probed(
     model: nn.Module, images: Tensor, *, sizes: Sequence[int] = (), theta: float = 0.5, **more: Any
 ) -> IntrusionProbe:
     """The probe after these images, in batches of these sizes, with the PANs the audit finds."""
-    settings, gathered = Settings(theta=theta), Gathered()
+    settings, states = Settings(theta=theta), States(1 << 30)
     probe = None
     with torch.no_grad():
         good = images[torch.isfinite(images).flatten(1).all(1)]
-        gather(model, [good], gathered, expected=None, settings=settings, tick=lambda done: None)
-        found = findings(model, gathered, settings)
+        gather(model, [(0, good)], states)
+        found = findings(model, states, settings)
         probe = IntrusionProbe(
             found.sites,
             found.neurons,

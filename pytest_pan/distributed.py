@@ -1,0 +1,133 @@
+"""Processes that share an audit: PyTorch's own, as torchrun starts them. Alone is the usual case.
+
+Every process runs the same tests in the same order, sees its share of the images, and has the
+whole result in the end. They meet at named points; one that has failed says so at its next
+meeting, so that the others end with its message instead of waiting for it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pytest_pan.errors import PanError
+
+_T = TypeVar("_T")
+_BEAT = 0.5
+"""Seconds between the signs of life that tell a dead process from a slow one."""
+
+
+class RankError(PanError):
+    """Another process of the audit failed or is gone."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Who we are among the processes of an audit; ``Processes()`` is alone."""
+
+    rank: int = 0
+    count: int = 1
+    store: Any = None
+    """What the processes share for signs of life; None where somebody else made the group."""
+
+    def meet(self, point: str, thing: _T, *, error: str = "") -> list[_T]:
+        """Everybody's ``thing`` in the order of the ranks, once all have come to this point.
+
+        Raises :class:`RankError` where another one comes with an error, or to another point.
+        """
+        if self.count == 1:
+            return [thing]
+        met: list[Any] = [None] * self.count
+        self._together(lambda: dist.all_gather_object(met, (point, error, thing)))
+        failed = [(rank, text) for rank, (_, text, _) in enumerate(met) if text]
+        if error:
+            return []  # ours was heard; what ended us is raised where it arose
+        if failed:
+            raise RankError("; ".join(f"rank {rank} failed: {text}" for rank, text in failed))
+        points = {rank: place for rank, (place, _, _) in enumerate(met)}
+        if len(set(points.values())) > 1:
+            raise RankError(
+                "the processes are not at the same audit",
+                got=", ".join(f"rank {rank}: {place}" for rank, place in points.items()),
+                next="Every process must run the same tests in the same order on the same images.",
+            )
+        return [each for _, _, each in met]
+
+    def total(self, counts: Tensor) -> Tensor:
+        """The sum over all processes; a whole number is exact."""
+        if self.count > 1:
+            counts = counts.clone()
+            self._together(lambda: dist.all_reduce(counts))
+        return counts
+
+    def _together(self, collective: Callable[[], Any]) -> None:
+        try:
+            collective()
+        except RuntimeError as error:
+            raise RankError(f"{self._missing()} in the middle of an audit") from error
+
+    def _missing(self) -> str:
+        """Which processes show no sign of life, after a moment to see."""
+        if self.store is None:
+            return "another process is gone"
+        try:
+            before = [self.store.add(f"pan/alive/{rank}", 0) for rank in range(self.count)]
+            time.sleep(6 * _BEAT)
+            after = [self.store.add(f"pan/alive/{rank}", 0) for rank in range(self.count)]
+        except RuntimeError:  # the process that keeps the store is gone itself
+            return "rank 0 is gone, or another one"
+        still = [rank for rank in range(self.count) if before[rank] == after[rank]]
+        names = ", ".join(f"rank {rank}" for rank in still) or "another process"
+        return f"{names} {'are' if len(still) > 1 else 'is'} gone"
+
+
+ALONE = Processes()
+
+
+def join() -> Processes:
+    """The processes that torchrun (or a cluster's launcher) started, or alone.
+
+    Joins their group, if nobody has: gloo for what lies on the CPU, NCCL for what lies on a GPU.
+    """
+    if not dist.is_available():
+        return ALONE
+    if dist.is_initialized():
+        count = dist.get_world_size()
+        return Processes(dist.get_rank(), count) if count > 1 else ALONE
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
+        return ALONE
+    from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, count = next(iter(rendezvous("env://", timeout=timedelta(minutes=5))))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(
+        backend, store=store, rank=rank, world_size=count, timeout=timedelta(hours=2)
+    )
+    signs = PrefixStore("pytest-pan", store)
+    threading.Thread(target=_beat, args=(signs, rank), daemon=True).start()
+    return Processes(rank, count, signs)
+
+
+def _beat(store: Any, rank: int) -> None:
+    while True:
+        try:
+            store.add(f"pan/alive/{rank}", 1)
+        except RuntimeError:
+            return
+        time.sleep(_BEAT)
+
+
+def leave() -> None:
+    """Leaves the group, so that no process ends with a warning."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

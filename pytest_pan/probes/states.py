@@ -1,0 +1,300 @@
+"""What a site's neurons gave, as states that add up over batches and over processes.
+
+While they fit in memory the maps are kept whole, and the statistics are exact. Where they would
+not, each site's first batches give edges, and from then on counts between them are all that is
+kept. Which of the two, and which edges, follows from the images alone: neither the number of
+processes nor when the memory ran out decides it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pytest_pan.distributed import ALONE, Processes
+from pytest_pan.errors import InputError
+from pytest_pan.instrument.capture import Samples
+from pytest_pan.probes.counted import Counted
+from pytest_pan.records import Site
+from pytest_pan.stats import counts as between_edges
+from pytest_pan.stats import ks
+from pytest_pan.stats.counts import Bounds
+
+PILOT = 8192
+"""Border values a channel gives before edges are taken from them."""
+
+Parts = list[tuple[int, Tensor, Tensor, Tensor]]
+"""Of some batches: number of the first image, borders (C, n), least and largest value (C,)."""
+
+
+class State:
+    """One site: whole maps, or counts once there are edges."""
+
+    def __init__(self, site: Site, processes: Processes) -> None:
+        self.site = site
+        self.samples = Samples(site)
+        self.counted: Counted | None = None
+        self._processes = processes
+        self._numbers: list[int] = []
+        self._told = 0
+        self._images: int | None = None
+
+    def add(self, maps: Tensor, number: int, *, owned: bool = False) -> int:
+        """Takes maps (N, C, H, W) of a batch; returns the bytes it holds on to.
+
+        ``number`` is that of its first image. Maps that nobody else will write to are
+        ``owned`` and need no copy.
+        """
+        if self.counted is not None:
+            self.counted.add(maps)
+            return 0
+        held = self.samples.add(maps, owned=owned)
+        self._numbers.append(number)
+        return held
+
+    @property
+    def images(self) -> int:
+        """Images that the site ran on, over all processes once they have met."""
+        if self.counted is not None:
+            return self.counted.images
+        return self.samples.images if self._images is None else self._images
+
+    def parts(self) -> Parts:
+        """What edges can be taken from and was not told yet."""
+        found = []
+        for number, maps in list(zip(self._numbers, self.samples.maps, strict=True))[self._told :]:
+            alone = Samples(self.site)
+            alone.maps = [maps]
+            flat = maps.transpose(0, 1).flatten(1)
+            found.append((number, torch.cat(alone.borders(), 1), flat.amin(1), flat.amax(1)))
+        self._told = len(self._numbers)
+        return found
+
+    def count(self, edges: Tensor, low: Tensor, high: Tensor) -> int:
+        """Counts what was kept, and from now on all; returns the bytes let go."""
+        self.counted = Counted(self.site, edges, low, high)
+        freed = 0
+        while self.samples.maps:
+            maps = self.samples.maps.pop(0)
+            self.counted.add(maps)
+            freed += maps.nbytes
+        return freed
+
+    def share(self) -> None:
+        """Puts together what the processes have of it."""
+        if self.counted is not None:
+            self.counted.share(self._processes)
+        else:
+            self._images = int(self._processes.total(torch.tensor(self.samples.images)))
+
+    def line(self, side: str, distance: int, channels: Tensor | None = None) -> Tensor:
+        """A line of all processes' images, sorted: (C, N * length)."""
+        mine = self._none(channels)
+        if self.samples.maps:
+            mine = self.samples.line(side, distance, channels)
+        if self._processes.count > 1:
+            mine = torch.cat([part.cpu() for part in self._processes.meet("line", mine)], 1)
+        return ks.sort_rows(mine)
+
+    def centre(self, channels: Tensor | None = None, *, out: Tensor | None = None) -> Tensor:
+        """The centre of this process's images, sorted: (C, m)."""
+        if not self.samples.maps:
+            return self._none(channels)
+        return ks.sort_rows(self.samples.centre(channels, out=out), in_place=True)
+
+    def _none(self, channels: Tensor | None) -> Tensor:
+        return torch.zeros(self.site.channels if channels is None else len(channels), 0)
+
+    @property
+    def size(self) -> int:
+        """Values in the centre of a channel, over all processes."""
+        height, width = self.site.map
+        return self.images * (height - 2) * (width - 2)
+
+    def compared(self, borders: list[Tensor], centre: Tensor) -> ks.KS:
+        """Statistics of sorted lines of all processes against this one's part of the centre."""
+        if self._processes.count == 1:
+            return ks.sorted_statistics(borders, centre)
+        total = self._processes.total
+        return ks.sorted_statistics(borders, centre.cpu(), size=self.size, total=total)
+
+    def total(self, counts: Tensor) -> Tensor:
+        """Sums a tensor of counts up over the processes."""
+        return self._processes.total(counts)
+
+    def range(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """The smallest and the largest value of each channel over all processes: (C,) twice."""
+        if self._processes.count == 1:
+            return low, high
+        met = self._processes.meet("range", (low.cpu(), high.cpu()))
+        lows, highs = (torch.stack(list(column)) for column in zip(*met, strict=True))
+        return lows.amin(0), highs.amax(0)
+
+    def statistics(self, scratch: Tensor | None = None) -> tuple[Bounds, Tensor]:
+        """The statistics, and which channels have values that are not finite: (C,) bool."""
+        if self.counted is not None:
+            return self.counted.statistics(), self.counted.bad
+        borders, centre = [self.line(side, 0) for side in "TBLR"], self.centre(out=scratch)
+        exact = self.compared(borders, centre)
+        good = [ks.finite_rows(rows) for rows in (*borders, centre) if rows.shape[1]]
+        bad = ~torch.stack([each.to(borders[0].device) for each in good]).all(0)
+        return Bounds(exact, exact), self.total(bad.int()).bool()
+
+
+@dataclass
+class _Pilot:
+    """The first batches of a site, of all processes."""
+
+    site: Site
+    parts: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = field(default_factory=dict)
+
+    def take(self, parts: Parts) -> None:
+        for number, borders, low, high in parts:
+            self.parts.setdefault(number, []).append((borders, low, high))
+
+    def edges(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Edges and range from as many batches as it takes; None while there are not enough."""
+        chosen: list[tuple[Tensor, Tensor, Tensor]] = []
+        for _, parts in sorted(self.parts.items()):
+            chosen += parts
+            if sum(borders.shape[1] for borders, _, _ in chosen) >= PILOT:
+                borders, lows, highs = zip(*chosen, strict=True)
+                low, high = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
+                wide = [b if b.dtype == torch.float64 else b.float() for b in borders]
+                return between_edges.edges_of(torch.cat(wide, 1), low, high), low, high
+        return None
+
+
+class States:
+    """All sites' states, within ``memory`` bytes of whole maps.
+
+    ``expected``: how many images there are to come, over all processes, where that is known.
+    """
+
+    def __init__(
+        self, memory: int, *, expected: int | None = None, processes: Processes = ALONE
+    ) -> None:
+        self.by_site: dict[str, State] = {}
+        self.skips: dict[str, str] = {}
+        self.images = 0
+        """Of this process; of all once they have met."""
+        self.processes = processes
+        self._memory, self._expected = memory, expected
+        self._held = 0
+        self._bounded: bool | None = None
+        self._pilots: dict[str, _Pilot] = {}
+        self._told = False
+
+    @property
+    def bounded(self) -> bool:
+        """Whether some sites are counts."""
+        return any(state.counted is not None for state in self.by_site.values())
+
+    def add(self, site: Site, output: Tensor, number: int, *, owned: bool = False) -> None:
+        """One call's output, (N, C, H, W) or (C, H, W), of the batch that begins with
+        image ``number``."""
+        state = self.by_site.get(site.name)
+        if state is None:
+            state = self.by_site[site.name] = State(site, self.processes)
+        elif (state.site.channels, state.site.map) != (site.channels, site.map):
+            self.skips[site.name] = (
+                f"its map changes: {state.site.channels} channels of {state.site.map}, then "
+                f"{site.channels} of {site.map}"
+            )
+        if site.name not in self.skips:
+            maps = output if output.dim() == 4 else output[None]
+            self._held += state.add(maps, number, owned=owned)
+
+    def end_batch(self, images: int) -> None:
+        """After each batch: decides whether all fits, and lets go of maps that do not."""
+        self.images += images
+        if self._bounded is None:
+            self._decide()
+        if self._bounded and not self._told:
+            self._exchange(last=False)
+        elif not self._bounded and self._held > self._memory:
+            self._overflow()
+
+    def _decide(self) -> None:
+        """Whole or counted, from what the first batch weighs."""
+        mine = self._held / self.images if self.images else 0.0
+        met = self.processes.meet("memory", (mine, self._expected))
+        weight = max(each for each, _ in met)
+        lengths = [length for _, length in met if length is not None]
+        if lengths:
+            self._bounded = weight * max(lengths) > self._memory
+        else:  # alone we can see as we go, together all must know beforehand
+            self._bounded = self.processes.count > 1
+
+    def _overflow(self) -> None:
+        if self.processes.count > 1:
+            raise InputError(
+                "more images than the loader promised, and more than memory holds",
+                got=f"{self.images} images of {self._expected} in all",
+                next="Let its length be right, or leave it out, so that they are counted as they "
+                "come.",
+            )
+        self._bounded = True
+        self._exchange(last=False)
+
+    def _exchange(self, *, last: bool) -> bool:
+        """Tells the others the first batches; who has enough gets edges. Whether all are done."""
+        mine = {
+            name: (state.site, state.parts())
+            for name, state in self.by_site.items()
+            if state.counted is None and name not in self.skips
+        }
+        met = self.processes.meet("first batches", (last, mine))
+        for _, theirs in met:
+            for name, (site, parts) in theirs.items():
+                self._pilots.setdefault(name, _Pilot(site)).take(parts)
+        for name, pilot in list(self._pilots.items()):
+            if (found := pilot.edges()) is None:
+                continue
+            state = self.by_site.setdefault(name, State(pilot.site, self.processes))
+            device = state.samples.maps[0].device if state.samples.maps else found[0].device
+            self._held -= state.count(*(part.to(device) for part in found))
+            del self._pilots[name]
+        self._told = self.processes.count > 1 and bool(self.by_site) and not self._pilots
+        return self._told or all(done for done, _ in met)
+
+    def finish(self, *, error: str = "") -> None:
+        """After the last batch: what the processes have is put together.
+
+        With an ``error`` it is only told to the others. Without several processes nothing is left
+        to do.
+        """
+        if self.processes.count == 1:
+            return
+        if error:
+            self.processes.meet("failed", None, error=error)
+            return
+        if self._bounded is None:
+            self._decide()
+        while self._bounded and not self._told:
+            if self._exchange(last=True):
+                break
+        sites: dict[str, Site] = {}
+        images = 0
+        mine: Any = ({n: s.site for n, s in self.by_site.items()}, self.skips, self.images)
+        for theirs, skips, count in self.processes.meet("sites", mine):
+            for name, site in theirs.items():
+                known = sites.setdefault(name, site)
+                if (known.channels, known.map) != (site.channels, site.map):
+                    self.skips[name] = f"its map changes: {known.map}, then {site.map}"
+            self.skips |= skips
+            images += count
+        self.images = images
+        self.by_site = {
+            name: self.by_site.get(name) or State(site, self.processes)
+            for name, site in sites.items()
+        }
+        for state in self.examined():
+            state.share()
+
+    def examined(self) -> list[State]:
+        """States of the sites that were not skipped, in the order of the network."""
+        return [state for name, state in self.by_site.items() if name not in self.skips]
