@@ -22,6 +22,7 @@ from torch import Tensor
 from pytest_pan.errors import PanError
 
 _T = TypeVar("_T")
+_FAILED = "pan/failed"
 _BEAT = 0.5
 """Seconds between the signs of life that tell a dead process from a slow one."""
 
@@ -62,9 +63,29 @@ class Processes:
             )
         return [each for _, _, each in met]
 
+    def tell(self, error: BaseException) -> None:
+        """Lets the others know what ended this process's audit, and waits until they do."""
+        if (
+            self.count == 1
+            or isinstance(error, RankError)
+            or isinstance(error.__cause__, RankError)
+        ):
+            return
+        if self.store is not None:
+            self.store.set(_FAILED, "")
+        self.meet("failed", None, error=f"{type(error).__name__}: {error}")
+        if self.store is not None:
+            self.store.delete_key(_FAILED)
+
+    def check(self) -> None:
+        """Ends this process's audit where another's has ended, without waiting for a meeting."""
+        if self.store is not None and self.store.check([_FAILED]):
+            self.meet("stopped", None)
+
     def total(self, counts: Tensor) -> Tensor:
         """The sum over all processes; a whole number is exact."""
         if self.count > 1:
+            self.meet("sum", None)  # who failed tells it here: a lone sum would wait for ever
             counts = counts.clone()
             self._together(lambda: dist.all_reduce(counts))
         return counts

@@ -173,7 +173,9 @@ class _Job:
             except BaseException as error:
                 failure = error
             forward = time.perf_counter()
-            states.finish(error=_text(failure))
+            failure = failure or _failure(states.finish)
+            if failure is not None:
+                states.alone()
             found = pans.findings(ready, states, self.settings)
         facts = self.source.facts()
         result = Audit(
@@ -315,9 +317,13 @@ def check(settings: Settings) -> None:
         raise ConfigError("seed", got=repr(settings.seed), allowed="a whole number from 0")
 
 
-def _text(failure: BaseException | None) -> str:
-    """A failure for the other processes' messages."""
-    return "" if failure is None else f"{type(failure).__name__}: {failure}"
+def _failure(work: Callable[[], None]) -> BaseException | None:
+    """What the work raised, if anything."""
+    try:
+        work()
+    except BaseException as error:
+        return error
+    return None
 
 
 def _stopped(error: Exception, partial: Audit) -> AuditError:

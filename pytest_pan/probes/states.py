@@ -37,7 +37,7 @@ class State:
         self.site = site
         self.samples = Samples(site)
         self.counted: Counted | None = None
-        self._processes = processes
+        self.processes = processes
         self._numbers: list[int] = []
         self._told = 0
         self._images: int | None = None
@@ -86,17 +86,17 @@ class State:
     def share(self) -> None:
         """Puts together what the processes have of it."""
         if self.counted is not None:
-            self.counted.share(self._processes)
+            self.counted.share(self.processes)
         else:
-            self._images = int(self._processes.total(torch.tensor(self.samples.images)))
+            self._images = int(self.processes.total(torch.tensor(self.samples.images)))
 
     def line(self, side: str, distance: int, channels: Tensor | None = None) -> Tensor:
         """A line of all processes' images, sorted: (C, N * length)."""
         mine = self._none(channels)
         if self.samples.maps:
             mine = self.samples.line(side, distance, channels)
-        if self._processes.count > 1:
-            mine = torch.cat([part.cpu() for part in self._processes.meet("line", mine)], 1)
+        if self.processes.count > 1:
+            mine = torch.cat([part.cpu() for part in self.processes.meet("line", mine)], 1)
         return ks.sort_rows(mine)
 
     def centre(self, channels: Tensor | None = None, *, out: Tensor | None = None) -> Tensor:
@@ -116,20 +116,20 @@ class State:
 
     def compared(self, borders: list[Tensor], centre: Tensor) -> ks.KS:
         """Statistics of sorted lines of all processes against this one's part of the centre."""
-        if self._processes.count == 1:
+        if self.processes.count == 1:
             return ks.sorted_statistics(borders, centre)
-        total = self._processes.total
+        total = self.processes.total
         return ks.sorted_statistics(borders, centre.cpu(), size=self.size, total=total)
 
     def total(self, counts: Tensor) -> Tensor:
         """Sums a tensor of counts up over the processes."""
-        return self._processes.total(counts)
+        return self.processes.total(counts)
 
     def range(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """The smallest and the largest value of each channel over all processes: (C,) twice."""
-        if self._processes.count == 1:
+        if self.processes.count == 1:
             return low, high
-        met = self._processes.meet("range", (low.cpu(), high.cpu()))
+        met = self.processes.meet("range", (low.cpu(), high.cpu()))
         lows, highs = (torch.stack(list(column)) for column in zip(*met, strict=True))
         return lows.amin(0), highs.amax(0)
 
@@ -211,6 +211,7 @@ class States:
     def end_batch(self, images: int) -> None:
         """After each batch: decides whether all fits, and lets go of maps that do not."""
         self.images += images
+        self.processes.check()
         if self._bounded is None:
             self._decide()
         if self._bounded and not self._told:
@@ -261,16 +262,15 @@ class States:
         self._told = self.processes.count > 1 and bool(self.by_site) and not self._pilots
         return self._told or all(done for done, _ in met)
 
-    def finish(self, *, error: str = "") -> None:
-        """After the last batch: what the processes have is put together.
+    def alone(self) -> None:
+        """Makes do with what this process has: the others cannot be met any more."""
+        self.processes = ALONE
+        for state in self.by_site.values():
+            state.processes = ALONE
 
-        With an ``error`` it is only told to the others. Without several processes nothing is left
-        to do.
-        """
+    def finish(self) -> None:
+        """After the last batch: what the processes have is put together."""
         if self.processes.count == 1:
-            return
-        if error:
-            self.processes.meet("failed", None, error=error)
             return
         if self._bounded is None:
             self._decide()
