@@ -15,8 +15,8 @@ from pytest_pan.instrument.sites import is_uneven, why_not
 from pytest_pan.instrument.tap import ConvCall, Tap, tapped, unseen_convolutions
 from pytest_pan.probes.portraits import portrayed
 from pytest_pan.records import NO_SIDE, SIDES, Measured, Neuron, Settings, Side, Site, Skip
+from pytest_pan.stats import binned, labels
 from pytest_pan.stats import ks as statistics
-from pytest_pan.stats import labels
 from pytest_pan.stats.ks import KS
 
 
@@ -124,9 +124,10 @@ def findings(model: nn.Module, gathered: Gathered, settings: Settings) -> Findin
 def detect(gathered: Gathered, settings: Settings) -> Detected:
     """Every neuron's statistics and labels, site by site."""
     detected, scratch = Detected(), _Scratch(gathered)
+    total = sum(samples.centre_size for samples in gathered.examined())
     for samples in gathered.examined():
         site = samples.site
-        ks, broken = _statistics(samples, scratch.of(samples))
+        ks, broken = _statistics(samples, scratch.of, total)
         if broken:
             detected.skips[site.name] = broken
             continue
@@ -139,17 +140,23 @@ def detect(gathered: Gathered, settings: Settings) -> Detected:
 
 def detect_sides(samples: Samples, theta: float) -> list[Side]:
     """The sides on which each of the channels in the samples is a PAN; none if not finite."""
-    ks, broken = _statistics(samples, None)
+    ks, broken = _statistics(samples, None, samples.centre_size)
     if broken:
         return [NO_SIDE] * samples.maps[0].shape[1]
     return [Side(bits) for bits in labels.side_bits(labels.pans(ks, theta)).tolist()]
 
 
-def _statistics(samples: Samples, scratch: Tensor | None) -> tuple[KS, str]:
-    """The statistics, and why they mean nothing, if they don't."""
+def _statistics(
+    samples: Samples, scratch: Callable[[Samples], Tensor] | None, total: int
+) -> tuple[KS, str]:
+    """The statistics, and why they mean nothing, if they don't; ``total`` values are to come."""
+    if binned.worthwhile(total, samples.maps[0]):
+        ks, finite = binned.binned_statistics(samples.maps)
+        return ks, _not_finite(~finite)
     ranked = [statistics.sort_rows(border) for border in samples.borders()]
-    centre = statistics.sort_rows(samples.centre(out=scratch), in_place=True)
-    return statistics.sorted_statistics(ranked, centre), _not_finite([*ranked, centre])
+    centre = statistics.sort_rows(samples.centre(out=scratch and scratch(samples)), in_place=True)
+    bad = ~torch.stack([statistics.finite_rows(rows) for rows in (*ranked, centre)]).all(0)
+    return statistics.sorted_statistics(ranked, centre), _not_finite(bad)
 
 
 class _Scratch:
@@ -168,8 +175,7 @@ class _Scratch:
         return self._memory[kind]
 
 
-def _not_finite(ranked: list[Tensor]) -> str:
-    bad = ~torch.stack([statistics.finite_rows(rows) for rows in ranked]).all(0)
+def _not_finite(bad: Tensor) -> str:
     if not bad.any():
         return ""
     first = int(bad.nonzero()[0])
