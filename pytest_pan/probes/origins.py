@@ -135,7 +135,11 @@ class Origins:
 
     def _all_sides(self, states: States) -> dict[str, list[Side]]:
         """By site, the sides of each channel; without sites whose values are not all finite."""
-        found = ((state.site.name, sides_of(state, self._theta)) for state in states.examined())
+        values = states.values
+        found = (
+            (state.site.name, sides_of(state, self._theta, values=values))
+            for state in states.examined()
+        )
         return {site: sides for site, sides in found if sides is not None}
 
 

@@ -111,10 +111,10 @@ def findings(model: nn.Module, states: States, settings: Settings) -> Findings:
 
 def detect(states: States, settings: Settings) -> Detected:
     """Every neuron's statistics and labels, site by site."""
-    detected, scratch = Detected(), Scratch(states)
+    detected, scratch, values = Detected(), Scratch(states), states.values
     for state in states.examined():
         site = state.site
-        bounds, bad = state.statistics(scratch.of(state))
+        bounds, bad = state.statistics(scratch.of, values=values)
         if broken := _not_finite(bad):
             detected.skips[site.name] = broken
             continue
@@ -133,9 +133,12 @@ def _count(sides: Tensor) -> int:
     return int(sides.any(0).sum())
 
 
-def sides_of(state: State, theta: float) -> list[Side] | None:
-    """The sides on which each channel of a state is a PAN; None if it is not finite."""
-    bounds, bad = state.statistics()
+def sides_of(state: State, theta: float, *, values: int) -> list[Side] | None:
+    """The sides on which each channel of a state is a PAN; None if it is not finite.
+
+    ``values``: how many there are to look at, in all states.
+    """
+    bounds, bad = state.statistics(values=values)
     if _not_finite(bad):
         return None
     return [Side(bits) for bits in labels.side_bits(labels.pans(bounds.middle, theta)).tolist()]

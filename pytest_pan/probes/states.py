@@ -8,6 +8,7 @@ processes nor when the memory ran out decides it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +20,8 @@ from pytest_pan.errors import InputError
 from pytest_pan.instrument.capture import Samples
 from pytest_pan.probes.counted import Counted
 from pytest_pan.records import Site
+from pytest_pan.stats import binned, ks
 from pytest_pan.stats import counts as between_edges
-from pytest_pan.stats import ks
 from pytest_pan.stats.counts import Bounds
 
 PILOT = 8192
@@ -133,11 +134,20 @@ class State:
         lows, highs = (torch.stack(list(column)) for column in zip(*met, strict=True))
         return lows.amin(0), highs.amax(0)
 
-    def statistics(self, scratch: Tensor | None = None) -> tuple[Bounds, Tensor]:
-        """The statistics, and which channels have values that are not finite: (C,) bool."""
+    def statistics(
+        self, scratch: Callable[[State], Tensor | None] = lambda state: None, *, values: int = 0
+    ) -> tuple[Bounds, Tensor]:
+        """The statistics, and which channels have values that are not finite: (C,) bool.
+
+        ``scratch`` gives memory for the centre, ``values`` is how many the whole audit has: what
+        is worth compiling depends on it.
+        """
         if self.counted is not None:
             return self.counted.statistics(), self.counted.bad
-        borders, centre = [self.line(side, 0) for side in "TBLR"], self.centre(out=scratch)
+        if self.processes.count == 1 and binned.worthwhile(values, self.samples.maps[0]):
+            exact, finite = binned.binned_statistics(self.samples.maps)
+            return Bounds(exact, exact), ~finite
+        borders, centre = [self.line(side, 0) for side in "TBLR"], self.centre(out=scratch(self))
         exact = self.compared(borders, centre)
         good = [ks.finite_rows(rows) for rows in (*borders, centre) if rows.shape[1]]
         bad = ~torch.stack([each.to(borders[0].device) for each in good]).all(0)
@@ -294,6 +304,11 @@ class States:
         }
         for state in self.examined():
             state.share()
+
+    @property
+    def values(self) -> int:
+        """Values of whole maps that are to be looked at."""
+        return sum(maps.numel() for state in self.examined() for maps in state.samples.maps)
 
     def examined(self) -> list[State]:
         """States of the sites that were not skipped, in the order of the network."""

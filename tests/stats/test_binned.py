@@ -1,0 +1,196 @@
+"""The binned engine against the sort engine, bit for bit, and against scipy."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from reference import statistics
+from torch import Tensor, nn
+
+from pytest_pan.probes import pans
+from pytest_pan.probes.states import States
+from pytest_pan.records import Settings
+from pytest_pan.stats import binned
+from pytest_pan.stats.ks import KS, border_statistics
+
+pytest.importorskip("numba")
+
+
+def pooled(parts: list[Tensor]) -> Tensor:
+    """(N_i, C, ...) each -> (C, all the rest)."""
+    return torch.cat(parts).transpose(0, 1).flatten(1)
+
+
+def regions(batches: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+    ends = ((2, 0), (2, -1), (3, 0), (3, -1))
+    borders = [pooled([batch.select(*end) for batch in batches]) for end in ends]
+    return borders, pooled([batch[:, :, 1:-1, 1:-1] for batch in batches])
+
+
+def agrees(batches: list[Tensor]) -> KS:
+    ours, finite = binned.binned_statistics(batches)
+    assert finite.all()
+    for mine, theirs in zip(ours, border_statistics(*regions(batches)), strict=True):
+        assert torch.equal(mine, theirs)
+    return ours
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+extremes = [0.0, -0.0, 1.0, 1e-45, -1e-45, 1e-38, 3e38, -3e38, 1.0000001]
+
+
+@st.composite
+def maps(draw: st.DrawFn) -> list[Tensor]:
+    """One to three batches of maps of 7 x 7 or 8 x 11, the ring moved by some shift."""
+    kind = draw(st.sampled_from([np.float32, np.float64]))
+    height, width = draw(st.sampled_from([(7, 7), (8, 11)]))
+    elements = draw(
+        st.sampled_from(
+            [
+                st.floats(allow_nan=False, allow_infinity=False, width=32),
+                st.integers(-3, 3).map(float),
+                st.floats(1, 1.015625, width=32),
+                st.sampled_from(extremes),
+                st.sampled_from([-1.0, 1.0]),
+                st.just(2.5),
+            ]
+        )
+    )
+    shift = draw(st.sampled_from([0.0, 0.5, 100.0, -1e30]))
+    batches = []
+    for _ in range(draw(st.integers(1, 3))):
+        shape = (draw(st.integers(1, 3)), 2, height, width)
+        found = draw(arrays(kind, shape, elements=elements))
+        ring = np.ones(shape, bool)
+        ring[:, :, 1:-1, 1:-1] = False
+        with np.errstate(over="ignore"):
+            moved = (found + kind(shift)).astype(kind)
+        batches.append(torch.from_numpy(np.where(ring & np.isfinite(moved), moved, found)))
+    return batches
+
+
+@given(maps())
+@settings(max_examples=150, deadline=None)
+def test_any_maps_give_the_sorts_statistics_bit_for_bit_and_scipys(batches) -> None:
+    ours = agrees(batches)
+    borders, centre = regions(batches)
+    for channel in range(2):
+        for side, border in enumerate(borders):
+            theirs = statistics(border[channel].double().numpy(), centre[channel].double().numpy())
+            mine = [float(statistic[side, channel]) for statistic in ours]
+            np.testing.assert_allclose(mine, theirs, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [3, 7, 14, 29, 80])
+def test_maps_of_every_size_and_many_channels_in_threads_agree(size: int, dtype) -> None:
+    batch = normal(5, 70, size, size).to(dtype) * normal(70, 1, 1, seed=1) + normal(70, 1, 1)
+    batch[:, ::2, 0] += 1
+    batch[:, ::3, :, -1] -= 2
+    if size == 3:  # 1 centre value of a map: fewer than its border's, which is never examined
+        with pytest.raises(ValueError, match="centre values"):
+            binned.binned_statistics([batch])
+    else:
+        agrees([batch])
+
+
+def test_maps_wider_than_the_scratch_and_oblong_ones_agree() -> None:
+    agrees([normal(1, 2, 6, 5000)])
+    agrees([normal(2, 2, 5000, 6)])
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 2])
+def test_repeated_values_agree(decimals: int) -> None:
+    agrees([normal(4, 6, 40, 40).round(decimals=decimals).relu()])
+
+
+def test_a_border_outside_the_centre_is_told_without_looking_at_one_value() -> None:
+    batch = normal(4, 3, 20, 20)
+    batch[:, :, 0] += 100
+    ours = agrees([batch])
+    assert ours.plus[0].tolist() == [1, 1, 1]
+
+
+def test_an_outlier_that_leaves_all_others_in_one_slot_agrees() -> None:
+    batch = normal(8, 4, 60, 60)
+    batch[0, 1, 0, 0] = 1e30
+    batch[0, 2, 0, 0] = -1e9
+    batch[0, 3, 30, 30] = 1e30
+    agrees([batch])
+
+
+def test_two_clusters_and_denormals_agree() -> None:
+    clusters = normal(3, 4, 30, 30) * 1e-6 + (normal(3, 4, 30, 30, seed=1) > 0) * 1e6
+    agrees([clusters])
+    agrees([normal(3, 4, 30, 30) * 1e-42])
+
+
+def test_several_batches_and_any_layout_in_memory_agree() -> None:
+    wide = normal(4, 12, 18, 18)
+    tail = normal(3, 9, 9, 6, seed=2).permute(0, 3, 1, 2)
+    agrees([wide[:, ::2], wide[:, 1::2].contiguous(memory_format=torch.channels_last)])
+    agrees([tail, tail[:1], normal(2, 6, 9, 9, seed=3)])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("place", [(0, 0), (0, 3), (5, 5), (9, 0), (4, 9)])
+def test_a_channel_that_is_not_finite_is_named_and_the_others_agree(bad, place) -> None:
+    batch = normal(3, 5, 10, 10)
+    spoilt = batch.clone()
+    spoilt[(2, 3, *place)] = bad
+    ours, finite = binned.binned_statistics([batch[:1], spoilt[1:]])
+    assert finite.tolist() == [True, True, True, False, True]
+    for mine, theirs in zip(ours, border_statistics(*regions([batch])), strict=True):
+        assert torch.equal(mine[:, finite], theirs[:, finite])
+
+
+def test_a_channel_of_nothing_finite_does_not_stop_the_others() -> None:
+    batch = normal(3, 3, 10, 10)
+    batch[:, 1] = float("nan")
+    assert binned.binned_statistics([batch])[1].tolist() == [True, False, True]
+
+
+def detected(monkeypatch: pytest.MonkeyPatch, least: int) -> pans.Detected:
+    monkeypatch.setattr(binned, "WORTHWHILE", least)
+    torch.manual_seed(5)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1))
+    states = States(1 << 30)
+    batches = [(0, torch.randn(6, 3, 24, 24) + 2), (6, torch.randn(2, 3, 24, 24) + 2)]
+    with torch.inference_mode():
+        pans.gather(model.eval(), batches, states)
+    return pans.detect(states, Settings(theta=0.3))
+
+
+def test_the_audit_finds_the_same_neurons_with_and_without_numba(monkeypatch) -> None:
+    calls = []
+    original = binned.binned_statistics
+    monkeypatch.setattr(
+        binned, "binned_statistics", lambda batches: calls.append(1) or original(batches)
+    )
+    fast = detected(monkeypatch, 0)
+    assert len(calls) == 2
+    monkeypatch.setitem(sys.modules, "numba", None)  # as if it were not installed
+    slow = detected(monkeypatch, 0)
+    assert len(calls) == 2
+    assert fast == slow
+    assert fast.neurons
+
+
+def test_a_small_audit_does_without_the_compiler(monkeypatch) -> None:
+    monkeypatch.setattr(binned, "binned_statistics", lambda batches: pytest.fail("compiled"))
+    assert detected(monkeypatch, 10**9).neurons
+
+
+def test_a_device_or_a_precision_it_does_not_know_is_refused() -> None:
+    assert binned.worthwhile(10**12, torch.zeros(1))
+    assert not binned.worthwhile(10**12, torch.zeros(1, dtype=torch.float16))
+    assert not binned.worthwhile(10**12, torch.zeros(1, device="meta"))
