@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -62,6 +62,18 @@ class Processes:
                 next="Every process must run the same tests in the same order on the same images.",
             )
         return [each for _, _, each in met]
+
+    def agree(self, facts: Mapping[str, Any]) -> None:
+        """Raises :class:`RankError` where the processes are not about to audit the same."""
+        met = self.meet("beginning", dict(facts))
+        for rank, theirs in enumerate(met):
+            differ = [name for name in facts if theirs.get(name) != met[0].get(name)]
+            if differ:
+                raise RankError(
+                    "the processes are not at the same audit",
+                    got=f"another {' and other '.join(differ)} on rank {rank} than on rank 0",
+                    next="Every process must run the same tests in the same order.",
+                )
 
     def tell(self, error: BaseException) -> None:
         """Lets the others know what ended this process's audit, and waits until they do."""

@@ -12,11 +12,14 @@ import json
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_pan.errors import AuditError, ConfigError, PanError
 from pytest_pan.judge import judge
 from pytest_pan.records import Audit, Limit, Settings, Verdict
+
+if TYPE_CHECKING:
+    from pytest_pan.distributed import Processes
 
 Tick = Callable[[int, int | None], None]
 
@@ -45,6 +48,7 @@ class Ledger:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._made: list[_Made] = []
+        self._processes: Processes | None = None
         self._to_send: list[str] = []
         self._arrived: dict[str, Audit] = {}
 
@@ -101,6 +105,7 @@ class Ledger:
                 settings=asked["settings"],
                 tick=tick,
                 abandoned=self._send_audit,
+                processes=self._together(),
                 **extras,
             )
             self._send_audit(audit)
@@ -111,6 +116,21 @@ class Ledger:
             if isinstance(error, AuditError) and error.audit is not None:
                 self._send_audit(error.audit)
         return _Made(asked, audit, failed)
+
+    def _together(self) -> Processes:
+        """The processes that share this run's audits; joined at the first one."""
+        if self._processes is None:
+            from pytest_pan.distributed import join
+
+            self._processes = join()
+        return self._processes
+
+    def close(self) -> None:
+        """Leaves the other processes."""
+        if self._processes is not None:
+            from pytest_pan.distributed import leave
+
+            leave()
 
     def _send_audit(self, audit: Audit) -> None:
         self._to_send.append(json.dumps({"key": key(audit), "audit": audit.to_json()}))

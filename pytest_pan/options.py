@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +177,19 @@ def add(parser: pytest.Parser) -> None:
 def active(config: pytest.Config) -> bool:
     """Whether audits run: ``--pan-audit``, or ``pan_audit = true`` in the ini file."""
     return bool(config.getoption("pan_audit") or config.getini("pan_audit"))
+
+
+def rank(config: pytest.Config) -> int:
+    """Which of several processes this is, as torchrun numbers them; 0 where it is the only one."""
+    several = os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1")
+    if not (several and {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ)):
+        return 0
+    if hasattr(config, "workerinput") or getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError(
+            "--pan-audit: the processes of torchrun share each audit, those of xdist share the "
+            "tests; use one of them (-n 0 turns xdist off)"
+        )
+    return int(os.environ["RANK"])
 
 
 def settings(config: pytest.Config) -> Settings:

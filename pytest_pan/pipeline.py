@@ -110,11 +110,46 @@ def run(
     classes: object = None,
     tick: Tick = lambda done, expected: None,
     abandoned: Callable[[Audit], None] = lambda audit: None,
+    processes: Processes = ALONE,
 ) -> Audit:
     """:func:`audit` with settings as a record and progress told to ``tick``; it never warns.
 
     ``abandoned`` gets what had finished when the audit is interrupted (Ctrl-C, a timeout).
+    ``processes`` share the images, and all of them return the whole audit.
     """
+    try:
+        return _run(
+            model,
+            images,
+            settings=settings,
+            transform=transform,
+            arguments=arguments,
+            name=name,
+            outputs=outputs,
+            classes=classes,
+            tick=tick,
+            abandoned=abandoned,
+            processes=processes,
+        )
+    except BaseException as error:
+        processes.tell(error)
+        raise
+
+
+def _run(
+    model: object,
+    images: object,
+    *,
+    settings: Settings,
+    transform: Transform | None,
+    arguments: Mapping[str, Any] | None,
+    name: str,
+    outputs: Pick | None,
+    classes: object,
+    tick: Tick,
+    abandoned: Callable[[Audit], None],
+    processes: Processes,
+) -> Audit:
     check(settings)
     device = environment.resolve_device(settings.device)
     loaded = load_model(model, arguments)
@@ -125,8 +160,10 @@ def run(
         bad_images=settings.bad_images,
     )
     name = name or (model.partition(":")[2] if isinstance(model, str) else "")
-    job = _Job(on_device(loaded, device), source, settings, device, tick, abandoned)
-    result = job.detect(model_facts(loaded, name))
+    facts = model_facts(loaded, name)
+    processes.agree({"model": facts["digest"], "settings": settings.to_json()})
+    job = _Job(on_device(loaded, device), source, settings, device, tick, abandoned, processes)
+    result = job.detect(facts)
     if "influence" in settings.probes:
         result = job.influence(result, outputs, class_names(classes, source))
     if "intrusion" in settings.probes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -42,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add(parser)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", options.MARKER)
     if options.active(config):
@@ -51,8 +54,38 @@ def pytest_configure(config: pytest.Config) -> None:
         if settings.device != "auto":
             _describe(settings.device)
         ledger = config.stash[_LEDGER] = Ledger(settings)
-        if not hasattr(config, "workerinput"):
+        rank = options.rank(config)
+        if rank:
+            _be_silent(config)
+        elif not hasattr(config, "workerinput"):
             config.pluginmanager.register(Controller(ledger, reports), "pan-controller")
+        if "RANK" in os.environ:
+            _stop_when_told()
+
+
+def _be_silent(config: pytest.Config) -> None:
+    """Of several processes that run the same tests the first one speaks for all."""
+    config.pluginmanager.set_blocked("terminalreporter")
+    if hasattr(config.option, "xmlpath"):
+        config.option.xmlpath = None
+
+
+def _stop_when_told() -> None:
+    """Lets the launcher's SIGTERM, sent when another process died, end the run as Ctrl-C does:
+    what had finished is reported.
+    """
+
+    def stop(_signum: int, _frame: object) -> NoReturn:
+        raise KeyboardInterrupt("terminated by the launcher: has another process died?")
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    ledger = config.stash.get(_LEDGER, None)
+    if ledger is not None:
+        ledger.close()
 
 
 def _describe(device: str) -> str:
