@@ -250,17 +250,19 @@ class _Compiled:
     settle: Callable[..., None]
 
 
+def compiled(kernel: Callable[..., Any]) -> Any:
+    """The kernel by numba, which lets go of the interpreter lock while it runs."""
+    from numba import njit
+
+    try:
+        return njit(nogil=True, cache=True)(kernel)
+    except RuntimeError:  # no folder to keep it in
+        return njit(nogil=True)(kernel)
+
+
 @cache
 def _compiled() -> _Compiled:
     """The kernels, compiled when first called and kept on disk where that can be."""
-    from numba import njit
-
-    def compiled(kernel: Callable[..., Any]) -> Any:
-        try:
-            return njit(nogil=True, cache=True)(kernel)
-        except RuntimeError:  # no folder to keep it in
-            return njit(nogil=True)(kernel)
-
     return _Compiled(
         extremes=compiled(kernels.extremes),
         count=compiled(kernels.count),
