@@ -14,7 +14,7 @@ from pytest_pan import measures
 from pytest_pan.errors import ConfigError
 from pytest_pan.measures import PROBES
 from pytest_pan.plans import MODES, TASKS
-from pytest_pan.records import Limit, Settings
+from pytest_pan.records import PRECISIONS, Limit, Settings
 from pytest_pan.report.files import why_not_writable
 
 REPORT_DEFAULTS = {"html": "pan-report.html", "json": "pan-report.json"}
@@ -104,6 +104,13 @@ _OPTIONS = (
         parse=str,
         allowed="auto, cpu, cuda, cuda:N",
         help="where the model runs: auto (the first GPU, else the CPU), cpu, cuda, cuda:N",
+    ),
+    _Option(
+        name="precision",
+        parse=_one_of(*PRECISIONS),
+        allowed=", ".join(PRECISIONS),
+        help="what the model computes in: float32 (default, TF32 off), tf32 (a GPU that has it), "
+        "bfloat16 or float16 (autocast)",
     ),
     _Option(
         name="batch_size",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -25,7 +25,7 @@ from pytest_pan.plans import MODES, TASKS
 from pytest_pan.probes import effects, pans
 from pytest_pan.probes.intrusion import IntrusionProbe, measured
 from pytest_pan.probes.outputs import Pick
-from pytest_pan.records import Audit, Settings, Skip
+from pytest_pan.records import PRECISIONS, Audit, Precision, Settings, Skip
 
 Tick = Callable[[int, int | None], None]
 
@@ -44,6 +44,7 @@ def audit(
     mode: str = "reflect",
     draws: int = 3,
     task: str = "auto",
+    precision: Precision = "float32",
     transform: Transform | None = None,
     arguments: Mapping[str, Any] | None = None,
     name: str = "",
@@ -56,6 +57,8 @@ def audit(
     float tensor (N, C, H, W), a Dataset, a DataLoader (its own batch size counts), or a folder of
     image files, put through ``transform``. ``theta``: threshold of the KS statistics. ``memory``:
     bytes that activation samples may take. ``seed``: for random transforms and draws.
+    ``precision``: ``"float32"`` (TF32 off), ``"tf32"``, or ``"bfloat16"`` and ``"float16"`` by
+    autocast; an autocast around the audit does not count.
 
     ``probes``: ``"pans"``, with ``"influence"`` to see as well what swapping their padding for
     ``mode`` does to the outputs, beside ``draws`` draws of random neurons, and with
@@ -78,6 +81,7 @@ def audit(
         mode=mode,
         draws=draws,
         task=task,
+        precision=precision,
     )
     result = run(
         model,
@@ -112,6 +116,7 @@ def run(
     """
     check(settings)
     device = environment.resolve_device(settings.device)
+    environment.check_precision(settings.precision, device)
     loaded = load_model(model, arguments)
     source = Images(
         images,
@@ -148,7 +153,7 @@ class _Job:
         """Which neurons are padding aware: also of what ran before an error, marked partial."""
         gathered, started = pans.Gathered(), time.perf_counter()
         failure: BaseException | None = None
-        with borrowed(self.model, seed=self.settings.seed) as ready:
+        with self._borrowed() as ready:
             try:
                 pans.gather(
                     ready,
@@ -160,13 +165,14 @@ class _Job:
                 )
             except BaseException as error:
                 failure = error
+            held = environment.facts(self.device)
             forward = time.perf_counter()
             found = pans.findings(ready, gathered, self.settings)
         facts = self.source.facts()
         result = Audit(
             model=model,
             images=facts,
-            environment=environment.facts(self.device),
+            environment=held,
             settings=replace(self.settings, device=str(self.device)),
             sites=found.sites,
             neurons=found.neurons,
@@ -184,7 +190,7 @@ class _Job:
     def influence(self, result: Audit, pick: Pick | None, classes: Sequence[str]) -> Audit:
         """What swapping the padding does to the outputs, in a second pass over the images."""
         started = time.perf_counter()
-        with self._or_partial(result), borrowed(self.model, seed=self.settings.seed) as ready:
+        with self._or_partial(result), self._borrowed() as ready:
             found = effects.examine(
                 ready,
                 (effects.to_device(batch, self.device) for batch in self.source),
@@ -221,7 +227,7 @@ class _Job:
             task=self.settings.task,
             pick=pick,
         )
-        with self._or_partial(result), borrowed(self.model, seed=self.settings.seed) as ready:
+        with self._or_partial(result), self._borrowed() as ready:
             for batch, _ in self.source:
                 probe.add(ready, batch.to(self.device))
                 self.tick(probe.images, self.expected)
@@ -234,6 +240,12 @@ class _Job:
             measures={**result.measures, **{m.measure: m for m in measured(found)}},
             skips=(*result.skips, *(Skip(what=what, why=why) for what, why in skips.items())),
             seconds={**result.seconds, "intrusion": time.perf_counter() - started},
+        )
+
+    def _borrowed(self) -> AbstractContextManager[nn.Module]:
+        chosen = self.settings
+        return borrowed(
+            self.model, seed=chosen.seed, precision=chosen.precision, device=self.device
         )
 
     def _same_images(self, result: Audit) -> None:
@@ -284,7 +296,7 @@ def check(settings: Settings) -> None:
     number = isinstance(settings.theta, int | float) and not isinstance(settings.theta, bool)
     if not (number and 0 < settings.theta <= 1):
         raise ConfigError("theta", got=repr(settings.theta), allowed="above 0, up to 1")
-    for key, known in (("mode", MODES), ("task", TASKS)):
+    for key, known in (("mode", MODES), ("task", TASKS), ("precision", PRECISIONS)):
         if getattr(settings, key) not in known:
             raise ConfigError(key, got=repr(getattr(settings, key)), allowed=", ".join(known))
     if settings.bad_images not in ("fail", "skip"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pytest_pan.neurons import NO_SIDE, PAN_TYPES, SIDES, Histogram, Neuron, Side
 from pytest_pan.plans import Control, Influence, Intrusion
@@ -13,6 +13,7 @@ from pytest_pan.plans import Control, Influence, Intrusion
 __all__ = [
     "NO_SIDE",
     "PAN_TYPES",
+    "PRECISIONS",
     "SCHEMA",
     "SIDES",
     "Audit",
@@ -21,6 +22,7 @@ __all__ = [
     "Measured",
     "Neuron",
     "Outcome",
+    "Precision",
     "Quad",
     "Reliability",
     "Settings",
@@ -35,6 +37,10 @@ SCHEMA = "pytest-pan/1"
 
 Quad = tuple[int, int, int, int]
 """A number on each of the four sides, in the order top, bottom, left, right."""
+
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""What the model computes in; the halves by autocast."""
 
 Reliability = Literal["normal", "low"]
 Outcome = Literal["pass", "fail"]
@@ -57,6 +63,7 @@ class Settings:
     """Random plans beside the PANs' own."""
     task: str = "auto"
     """What the outputs are; auto tells by their shape."""
+    precision: Precision = "float32"
 
     def to_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)} | {"probes": list(self.probes)}
