@@ -53,6 +53,10 @@ def _from(least: int) -> Callable[[str], int]:
     return parse
 
 
+def _workers(text: str) -> int | None:
+    return None if text == "auto" else _from(0)(text)
+
+
 def _one_of(*allowed: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in allowed:
@@ -118,6 +122,13 @@ _OPTIONS = (
         allowed="a whole number from 1",
         help="images per forward pass (a DataLoader keeps its own); 32 by default",
         type="int",
+    ),
+    _Option(
+        name="workers",
+        parse=_workers,
+        allowed="auto, a whole number from 0",
+        help="processes that load a folder's or a Dataset's images (a DataLoader has its own); "
+        "auto: up to 8 for files on their way to a GPU by the default transform, else none",
     ),
     _Option(
         name="theta",

@@ -45,6 +45,7 @@ def audit(
     draws: int = 3,
     task: str = "auto",
     precision: Precision = "float32",
+    workers: int | None = None,
     transform: Transform | None = None,
     arguments: Mapping[str, Any] | None = None,
     name: str = "",
@@ -58,7 +59,9 @@ def audit(
     image files, put through ``transform``. ``theta``: threshold of the KS statistics. ``memory``:
     bytes that activation samples may take. ``seed``: for random transforms and draws.
     ``precision``: ``"float32"`` (TF32 off), ``"tf32"``, or ``"bfloat16"`` and ``"float16"`` by
-    autocast; an autocast around the audit does not count.
+    autocast; an autocast around the audit does not count. ``workers``: processes that load a
+    folder or a Dataset; None is none, except for files on their way to a GPU by the transform
+    that we bring.
 
     ``probes``: ``"pans"``, with ``"influence"`` to see as well what swapping their padding for
     ``mode`` does to the outputs, beside ``draws`` draws of random neurons, and with
@@ -82,6 +85,7 @@ def audit(
         draws=draws,
         task=task,
         precision=precision,
+        workers=workers,
     )
     result = run(
         model,
@@ -123,6 +127,9 @@ def run(
         transform=transform,
         batch_size=settings.batch_size,
         bad_images=settings.bad_images,
+        seed=settings.seed,
+        workers=settings.workers,
+        device=device,
     )
     name = name or (model.partition(":")[2] if isinstance(model, str) else "")
     job = _Job(on_device(loaded, device), source, settings, device, tick, abandoned)
@@ -157,7 +164,7 @@ class _Job:
             try:
                 pans.gather(
                     ready,
-                    (batch.to(self.device) for batch, _ in self.source),
+                    (batch.to(self.device, non_blocking=True) for batch, _ in self.source),
                     gathered,
                     expected=self.expected,
                     settings=self.settings,
@@ -173,7 +180,7 @@ class _Job:
             model=model,
             images=facts,
             environment=held,
-            settings=replace(self.settings, device=str(self.device)),
+            settings=self._resolved(),
             sites=found.sites,
             neurons=found.neurons,
             measures=found.measures,
@@ -229,7 +236,7 @@ class _Job:
         )
         with self._or_partial(result), self._borrowed() as ready:
             for batch, _ in self.source:
-                probe.add(ready, batch.to(self.device))
+                probe.add(ready, batch.to(self.device, non_blocking=True))
                 self.tick(probe.images, self.expected)
             self._same_images(result)
             found = probe.findings()
@@ -241,6 +248,9 @@ class _Job:
             skips=(*result.skips, *(Skip(what=what, why=why) for what, why in skips.items())),
             seconds={**result.seconds, "intrusion": time.perf_counter() - started},
         )
+
+    def _resolved(self) -> Settings:
+        return replace(self.settings, device=str(self.device), workers=self.source.workers)
 
     def _borrowed(self) -> AbstractContextManager[nn.Module]:
         chosen = self.settings
@@ -266,6 +276,7 @@ class _Job:
             self._give_up(error, result)
 
     def _give_up(self, error: BaseException, result: Audit) -> NoReturn:
+        self.source.close()
         if isinstance(error, Exception):
             raise _stopped(error, result) from error
         self.abandoned(replace(result, partial=f"interrupted ({type(error).__name__})"))
@@ -305,6 +316,9 @@ def check(settings: Settings) -> None:
         value = getattr(settings, key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigError(key, got=repr(value), allowed="a whole number from 1")
+    workers = settings.workers
+    if workers is not None and (type(workers) is not int or workers < 0):
+        raise ConfigError("workers", got=repr(workers), allowed="None, a whole number from 0")
     if not isinstance(settings.draws, int) or not 0 <= settings.draws <= 100:
         raise ConfigError("draws", got=repr(settings.draws), allowed="a whole number from 0 to 100")
     if not isinstance(settings.seed, int) or not 0 <= settings.seed < 2**63:

@@ -76,7 +76,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [
         f"pan: audit on {_describe(s.device, s.precision)}",
         f"pan: {s.precision}, deterministic, theta {s.theta}, batch size {s.batch_size}, "
-        f"seed {s.seed}",
+        f"seed {s.seed}, workers {'auto' if s.workers is None else s.workers}",
     ]
 
 

@@ -64,6 +64,8 @@ class Settings:
     task: str = "auto"
     """What the outputs are; auto tells by their shape."""
     precision: Precision = "float32"
+    workers: int | None = None
+    """Processes that load images; None lets the source and the device decide."""
 
     def to_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)} | {"probes": list(self.probes)}

@@ -82,12 +82,13 @@ def _eagerly() -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def kept_randomness(seed: int) -> Iterator[None]:
-    """Global generators seeded inside and as before afterwards, so that a data set's random
-    transforms give the same images each time and the user's own draws are not disturbed.
+def kept_randomness(seed: int, *, gpus: bool = True) -> Iterator[None]:
+    """Global generators seeded inside and as before afterwards, so that what is drawn inside is
+    the same each time and the user's own draws are not disturbed; with or without the GPUs'.
     """
     python, legacy = random.getstate(), np.random.get_state()
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    seeded = gpus and torch.cuda.is_initialized()
+    devices = list(range(torch.cuda.device_count())) if seeded else []
     try:
         with torch.random.fork_rng(devices=devices):
             random.seed(seed)
