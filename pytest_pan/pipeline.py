@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -14,18 +14,17 @@ import torch
 from torch import nn
 
 from pytest_pan import environment
+from pytest_pan.checks import check
 from pytest_pan.errors import AuditError, ConfigError, InputError, PanError
 from pytest_pan.folders import Transform
 from pytest_pan.inputs import Images
 from pytest_pan.instrument.gate import borrowed, on_device
-from pytest_pan.measures import PROBES
 from pytest_pan.models import load_model, model_facts
 from pytest_pan.notes import notes, warn
-from pytest_pan.plans import MODES, TASKS
 from pytest_pan.probes import effects, pans
 from pytest_pan.probes.intrusion import IntrusionProbe, measured
 from pytest_pan.probes.outputs import Pick
-from pytest_pan.records import PRECISIONS, Audit, Precision, Settings, Skip
+from pytest_pan.records import Audit, Precision, Settings, Skip
 
 Tick = Callable[[int, int | None], None]
 
@@ -158,7 +157,7 @@ class _Job:
 
     def detect(self, model: dict[str, Any]) -> Audit:
         """Which neurons are padding aware: also of what ran before an error, marked partial."""
-        gathered, started = pans.Gathered(), time.perf_counter()
+        gathered, started = pans.Gathered(), self._now()
         failure: BaseException | None = None
         with self._borrowed() as ready:
             try:
@@ -173,7 +172,8 @@ class _Job:
             except BaseException as error:
                 failure = error
             held = environment.facts(self.device)
-            forward = time.perf_counter()
+            forward = self._now()
+            load = self.source.waited
             found = pans.findings(ready, gathered, self.settings)
         facts = self.source.facts()
         result = Audit(
@@ -186,7 +186,11 @@ class _Job:
             measures=found.measures,
             skips=(*found.skips, *self.source.skips),
             notes=notes(found, gathered, facts["count"]),
-            seconds={"forward": forward - started, "statistics": time.perf_counter() - forward},
+            seconds={
+                "load": load,
+                "forward": forward - started - load,
+                "statistics": self._now() - forward,
+            },
         )
         if failure is not None:
             self._give_up(failure, result)
@@ -196,7 +200,7 @@ class _Job:
 
     def influence(self, result: Audit, pick: Pick | None, classes: Sequence[str]) -> Audit:
         """What swapping the padding does to the outputs, in a second pass over the images."""
-        started = time.perf_counter()
+        started = self._now()
         with self._or_partial(result), self._borrowed() as ready:
             found = effects.examine(
                 ready,
@@ -219,12 +223,12 @@ class _Job:
             classes=found.classes,
             notes=(*result.notes, *found.notes),
             skips=(*result.skips, *found.skips),
-            seconds={**result.seconds, "influence": time.perf_counter() - started},
+            seconds=self._seconds(result, "comparisons", started),
         )
 
     def intrusion(self, result: Audit, pick: Pick | None) -> Audit:
         """What a line of zeros inside the images does, in a pass of its own."""
-        started = time.perf_counter()
+        started = self._now()
         probe = IntrusionProbe(
             result.sites,
             result.neurons,
@@ -246,8 +250,20 @@ class _Job:
             intrusion=found,
             measures={**result.measures, **{m.measure: m for m in measured(found)}},
             skips=(*result.skips, *(Skip(what=what, why=why) for what, why in skips.items())),
-            seconds={**result.seconds, "intrusion": time.perf_counter() - started},
+            seconds=self._seconds(result, "intrusion", started),
         )
+
+    def _now(self) -> float:
+        """Seconds on a clock, with what a GPU was asked for done."""
+        if self.device.type == "cuda":
+            with suppress(RuntimeError):  # of a pass that failed, and has said so itself
+                torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def _seconds(self, result: Audit, stage: str, started: float) -> dict[str, float]:
+        """The time by stage so far: of this one, what was not spent waiting for images."""
+        load, took = self.source.waited, self._now() - started
+        return {**result.seconds, "load": load, stage: took - (load - result.seconds["load"])}
 
     def _resolved(self) -> Settings:
         return replace(self.settings, device=str(self.device), workers=self.source.workers)
@@ -296,33 +312,6 @@ def class_names(given: object, source: Images) -> tuple[str, ...]:
             "classes", got=type(given).__name__, allowed="a sequence of names, or weights"
         )
     return tuple(str(name) for name in names)
-
-
-def check(settings: Settings) -> None:
-    """Raises :class:`ConfigError` for a setting no audit could use."""
-    unknown = [probe for probe in settings.probes if probe not in PROBES]
-    if unknown or "pans" not in settings.probes:
-        allowed = f"pans, with or without {', '.join(PROBES[1:])}"
-        raise ConfigError("probes", got=", ".join(settings.probes) or "none", allowed=allowed)
-    number = isinstance(settings.theta, int | float) and not isinstance(settings.theta, bool)
-    if not (number and 0 < settings.theta <= 1):
-        raise ConfigError("theta", got=repr(settings.theta), allowed="above 0, up to 1")
-    for key, known in (("mode", MODES), ("task", TASKS), ("precision", PRECISIONS)):
-        if getattr(settings, key) not in known:
-            raise ConfigError(key, got=repr(getattr(settings, key)), allowed=", ".join(known))
-    if settings.bad_images not in ("fail", "skip"):
-        raise ConfigError("bad_images", got=repr(settings.bad_images), allowed="fail, skip")
-    for key in ("batch_size", "memory"):
-        value = getattr(settings, key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ConfigError(key, got=repr(value), allowed="a whole number from 1")
-    workers = settings.workers
-    if workers is not None and (type(workers) is not int or workers < 0):
-        raise ConfigError("workers", got=repr(workers), allowed="None, a whole number from 0")
-    if not isinstance(settings.draws, int) or not 0 <= settings.draws <= 100:
-        raise ConfigError("draws", got=repr(settings.draws), allowed="a whole number from 0 to 100")
-    if not isinstance(settings.seed, int) or not 0 <= settings.seed < 2**63:
-        raise ConfigError("seed", got=repr(settings.seed), allowed="a whole number from 0")
 
 
 def _stopped(error: Exception, partial: Audit) -> AuditError:

@@ -226,6 +226,8 @@ class Audit:
     partial: str = ""
     """Why the audit stopped early; empty when it ran to its end."""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    """By stage: ``load`` (waiting for images, in all passes), ``forward``, ``statistics``, and
+    where they ran ``comparisons`` and ``intrusion``, each without loading."""
 
     @property
     def pan_fraction(self) -> float:
@@ -245,6 +247,12 @@ class Audit:
     def pans(self, layer: str = "*") -> tuple[Neuron, ...]:
         """The PANs of the sites whose name matches the glob ``layer``, in the order of the net."""
         return tuple(n for n in self.neurons if fnmatch.fnmatchcase(n.site, layer))
+
+    @property
+    def images_per_second(self) -> float:
+        """Images over the time of all stages."""
+        taken = sum(self.seconds.values())
+        return self.images.get("count", 0) / taken if taken else 0.0
 
     @property
     def type_counts(self) -> dict[str, int]:
