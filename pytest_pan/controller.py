@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ class Controller:
     def __init__(self, ledger: Ledger, reports: tuple[tuple[str, Path], ...]) -> None:
         self._ledger, self._reports = ledger, reports
         self._written: list[str] = []
+        self._seconds: dict[str, float] = {}
         self._partial = ""
         self._usage = ""
         self._asked = False
@@ -47,14 +49,16 @@ class Controller:
         if not self._reportable():
             return
         self._partial = _why_partial(session, exitstatus) or self._why_incomplete()
-        for kind, path in self._reports:
-            try:
+        said = dict.fromkeys(self._reports, "")
+        for kind, path in sorted(said, key=lambda report: report[0] == "json"):  # it tells how
+            try:  # long the others took
                 write_text(path, self._render(kind, session.config))
             except Exception as error:  # one report that fails must not take the others along
-                self._written.append(f"NOT written, {path}: {type(error).__name__}: {error}")
+                said[kind, path] = f"NOT written, {path}: {type(error).__name__}: {error}"
                 session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
             else:
-                self._written.append(f"report: {path.as_uri()}")
+                said[kind, path] = f"report: {path.as_uri()}"
+        self._written += said.values()
 
     def _reportable(self) -> bool:
         """Whether there is anything to say: a run that only collects must not wipe a report."""
@@ -72,11 +76,16 @@ class Controller:
         if kind == "json":
             from pytest_pan.report import json
 
-            return json.render(audits, partial=self._partial, created=created)
+            return json.render(
+                audits, partial=self._partial, created=created, seconds=self._seconds
+            )
         from pytest_pan.report import html
 
         command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
-        return html.render(audits, partial=self._partial, created=created, command=command)
+        started = time.perf_counter()
+        page = html.render(audits, partial=self._partial, created=created, command=command)
+        self._seconds["report"] = time.perf_counter() - started
+        return page
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         from pytest_pan.report import terminal

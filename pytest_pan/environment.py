@@ -52,8 +52,36 @@ def describe_device(device: torch.device) -> str:
     return f"cpu ({threads} thread{'s' if threads != 1 else ''})"
 
 
+def describe(device: torch.device) -> str:
+    """The device with all that its figures may depend on, as the header says it."""
+    if device.type != "cuda":
+        return describe_device(device)
+    gpu = _gpu(device)
+    return (
+        f"{describe_device(device)}, {gpu['gpu_memory'] / 2**30:.1f} GiB, compute capability "
+        f"{gpu['compute_capability']}, CUDA {gpu['cuda']}, cuDNN {gpu['cudnn']}"
+    )
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raises :class:`ConfigError` for TF32 where there is none: float32 would run in its place."""
+    if precision != "tf32":
+        return
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+        raise ConfigError(
+            "precision",
+            got="'tf32'",
+            allowed="float32, bfloat16, float16",
+            next=f"TF32 needs a GPU of compute capability 8.0 or more; this is "
+            f"{describe_device(device)}.",
+        )
+
+
 def facts(device: torch.device) -> dict[str, Any]:
-    """Versions, device and the numerical switches of PyTorch."""
+    """Versions, device and the numerical switches of PyTorch as they are now; of what only GPUs
+    have, None on the CPU.
+    """
+    cuda = device.type == "cuda"
     return {
         "pytest-pan": package_version(),
         "python": platform.python_version(),
@@ -62,9 +90,29 @@ def facts(device: torch.device) -> dict[str, Any]:
         "torchvision": _version("torchvision"),
         "numpy": _version("numpy"),
         "device": describe_device(device),
-        "cuda": torch.version.cuda if device.type == "cuda" else None,
-        "tf32": torch.backends.cudnn.allow_tf32 if device.type == "cuda" else None,
+        **(_gpu(device) if cuda else dict.fromkeys(_GPU)),
+        "tf32": torch.backends.cudnn.allow_tf32 if cuda else None,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic if cuda else None,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark if cuda else None,
         "default_dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+    }
+
+
+_GPU = ("gpu", "gpu_memory", "compute_capability", "cuda", "cudnn", "driver")
+
+
+def _gpu(device: torch.device) -> dict[str, Any]:
+    """Name, bytes of memory, and versions; of the driver, the newest CUDA that it supports."""
+    gpu = torch.cuda.get_device_properties(device)
+    ask_driver = getattr(torch._C, "_cuda_getDriverVersion", None)
+    driver = ask_driver() if ask_driver else None  # 13020 is CUDA 13.2
+    return {
+        "gpu": gpu.name,
+        "gpu_memory": gpu.total_memory,
+        "compute_capability": f"{gpu.major}.{gpu.minor}",
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "driver": f"{driver // 1000}.{driver % 1000 // 10}" if driver else None,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,18 @@ def model_digest(model: nn.Module) -> str:
             digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
             digest.update(raw_bytes(value))
     return digest.hexdigest()
+
+
+def image_digests(images: Tensor) -> tuple[bytes, ...]:
+    """SHA-256 of the type, shape and values of each image: images (N, ...)."""
+    kind = f"{images.dtype} {tuple(images.shape[1:])}".encode()
+    plain = images.detach().cpu().contiguous()
+    return tuple(hashlib.sha256(kind + raw_bytes(image)).digest() for image in plain)
+
+
+def combined(digests: Iterable[bytes]) -> str:
+    """One digest of many images: SHA-256 of their own, in order, however they came in batches."""
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def raw_bytes(tensor: Tensor) -> memoryview:

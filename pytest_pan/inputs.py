@@ -2,31 +2,62 @@
 
 from __future__ import annotations
 
-import hashlib
-import operator
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+import weakref
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader
 
+from pytest_pan import loading
+from pytest_pan.distributed import Processes
 from pytest_pan.errors import InputError, PanError
-from pytest_pan.fingerprints import raw_bytes
+from pytest_pan.fingerprints import combined, image_digests
 from pytest_pan.folders import WHAT_IMAGES_CAN_BE, ImageFolder, Transform, imagenet_transform
+from pytest_pan.loading import Indexed, Loaded, Transformed
 from pytest_pan.records import Skip
 
-_IMAGE_KEYS = ("image", "images", "img", "pixel_values", "input", "inputs", "x")
-_LABEL_KEYS = ("label", "labels", "target", "targets", "y")
+_Batch = tuple[Tensor, Tensor | None]
+_CPU = torch.device("cpu")
+_MOST_WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _How:
+    """How images are read, as :class:`Images` was told."""
+
+    batch_size: int
+    seed: int
+    workers: int | None
+    device: torch.device
+    shard: tuple[int, int]
+
+
+class _Tensors(list[Tensor]):
+    """The batches of a tensor."""
 
 
 class Images:
     """Batches of images from any source, counted and digested as they pass.
 
-    The digest is the SHA-256 of the images' values in order, whatever the batch size. ``skips``
-    lists files that were left out.
+    ``workers`` processes load a folder or a Dataset; None is as many as there are CPUs, eight at
+    most, for files on their way to a GPU by the transform we bring, else none: a user's own may not
+    survive another process, and where the model runs on the CPU the cores are busy. Random
+    transforms are seeded for each image by ``seed`` and its index.
+
+    ``shard`` (rank, ranks) gives every ranks-th batch from the rank-th on, each just as it is for
+    one process, and leaves it to the caller to see that any process has images.
+
+    The digest is SHA-256 over the images' own digests in order, whatever the batch size;
+    ``digests_of`` holds these by the number of their batch, so that another process's can be put
+    in. ``skips`` lists files that were left out, ``waited`` counts the seconds spent on
+    loading in all passes, and ``batch`` and ``first`` are the numbers of the last batch and of its
+    first image, counted over all shards.
     """
 
     def __init__(
@@ -36,72 +67,136 @@ class Images:
         transform: Transform | None = None,
         batch_size: int = 32,
         bad_images: Literal["fail", "skip"] = "fail",
+        seed: int = 0,
+        workers: int | None = None,
+        device: torch.device = _CPU,
+        shard: tuple[int, int] = (0, 1),
     ) -> None:
+        self._how = _How(
+            batch_size=batch_size, seed=seed, workers=workers, device=device, shard=shard
+        )
         self._describe = ""
         self._transform = "given" if transform else ""
         self._bad_images = bad_images
+        self._ours = False
+        self._classes_of: object = None
+        self.waited = 0.0
+        self._reading: weakref.ref[Generator[_Batch, None, None]] | None = None
         self._start()
-        self._batches = self._open(source, transform, batch_size)
+        self._source = self._open(source, transform)
 
     def _start(self) -> None:
         self.skips: list[Skip] = []
+        self.digests_of: dict[int, tuple[bytes, ...]] = {}
+        self.batch = -1
         self._count = self._labelled = 0
         self.first = 0
         self._shape: tuple[int, ...] = ()
-        self._digest, self._digested = hashlib.sha256(), ""
 
     @property
     def expected(self) -> int | None:
-        """How many images there are to come, where the source knows."""
+        """How many images there are to come in all shards, where the source knows."""
         try:
-            if isinstance(self._batches, DataLoader):
-                return _promised(self._batches)
-            return sum(len(batch) for batch in self._batches)
+            if isinstance(self._source, DataLoader):
+                return _promised(self._source)
+            if isinstance(self._source, _Tensors):
+                return sum(len(batch) for batch in self._source)
+            return len(self._source)
         except (TypeError, NotImplementedError):
             return None
 
     @property
+    def workers(self) -> int:
+        """How many processes load the images; a DataLoader has its own number."""
+        if isinstance(self._source, DataLoader):
+            return self._source.num_workers
+        if isinstance(self._source, _Tensors):
+            return 0
+        if self._how.workers is not None:
+            return self._how.workers
+        useful = self._ours and self._how.device.type == "cuda"
+        return min(_MOST_WORKERS, loading.available_cpus()) if useful else 0
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, where the data set has them (class folders do)."""
-        classes = getattr(getattr(self._batches, "dataset", None), "classes", ())
+        classes = getattr(self._classes_of, "classes", ())
         return tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()
+
+    @property
+    def digests(self) -> list[bytes]:
+        """The digest of each image, in the order of the batches."""
+        return [one for batch in sorted(self.digests_of) for one in self.digests_of[batch]]
 
     def facts(self) -> dict[str, Any]:
         """Count, digest, shape of one image, source and transform of what has passed."""
         return {
             "count": self._count,
-            "digest": self._digest.hexdigest(),
+            "digest": combined(self.digests),
             "shape": list(self._shape),
             "labelled": self._labelled,
             "source": self._describe,
             "transform": self._transform,
         }
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Each batch as (images (N, C, H, W) float on the CPU, labels (N,) or None)."""
-        self._start()
-        for item in self._read():
-            images, labels = _split(item)
-            if images.numel() == 0:
-                continue
-            self._check(images)
-            known = _labels(labels, len(images))
-            self.first = self._count
-            self._take(images, known)
-            yield images, known
-        if self._count == 0:
-            broken = len(self.skips)
-            raise InputError(
-                "no images",
-                where=self._describe,
-                got=f"{broken} broken image file{'s' * (broken != 1)}" if broken else "",
-                allowed=WHAT_IMAGES_CAN_BE,
-            )
+    def share(self, processes: Processes) -> None:
+        """Puts together what the processes have seen; raises where none has seen an image."""
+        mine = self.digests_of, self.skips, self._count, self._labelled, self._shape
+        met = processes.meet("images", mine)
+        self.skips = [skip for _, skips, *_ in met for skip in skips]
+        self.digests_of = {number: one for digests, *_ in met for number, one in digests.items()}
+        self._count = sum(count for *_, count, _, _ in met)
+        self._labelled = sum(labelled for *_, labelled, _ in met)
+        self._shape = next((shape for *_, shape in met if shape), ())
+        self._check_any()
 
-    def _read(self) -> Iterator[Any]:
-        """The source's items; what it raises is said to come from it, not from the model."""
+    def __iter__(self) -> Iterator[_Batch]:
+        """Each batch as (images (N, C, H, W) float on the CPU, labels (N,) or None)."""
+        self.close()
+        reading = self._pass()
+        self._reading = weakref.ref(reading)
+        return reading
+
+    def close(self) -> None:
+        """Ends a pass that was left half-way, and with it the processes that load for it."""
+        reading = self._reading() if self._reading else None
+        if reading is not None:
+            reading.close()
+
+    def _pass(self) -> Generator[_Batch, None, None]:
+        self._start()
+        started = time.perf_counter()
+        for number, first, loaded in self._read():
+            self.skips += loaded.skips
+            if loaded.images.numel() == 0:
+                continue
+            self.batch, self.first = number, first
+            self._check(loaded.images)
+            self._take(loaded)
+            self.waited += time.perf_counter() - started
+            yield loaded.images, loaded.labels
+            started = time.perf_counter()
+        self.waited += time.perf_counter() - started
+        if self._how.shard == (0, 1):
+            self._check_any()
+
+    def _check_any(self) -> None:
+        if self._count:
+            return
+        broken = len(self.skips)
+        raise InputError(
+            "no images",
+            where=self._describe,
+            got=f"{broken} broken image file{'s' * (broken != 1)}" if broken else "",
+            allowed=WHAT_IMAGES_CAN_BE,
+        )
+
+    def _read(self) -> Iterator[tuple[int, int, Loaded]]:
+        """The shard's batches, numbered; what the source raises is said to come from it, not from
+        the model.
+        """
         try:
-            yield from self._batches
+            yield from self._numbered()
         except PanError:
             raise
         except Exception as error:
@@ -112,17 +207,46 @@ class Images:
                 next="Can you iterate over them by hand?",
             ) from error
 
-    def _take(self, images: Tensor, labels: Tensor | None) -> None:
-        kind = f"{images.dtype} {tuple(images.shape[1:])}"
-        if kind != self._digested:
-            self._digest.update(kind.encode())
-            self._digested = kind
-        self._digest.update(raw_bytes(images))
+    def _numbered(self) -> Iterator[tuple[int, int, Loaded]]:
+        """Number of the batch, number of its first image, and the batch."""
+        rank, ranks = self._how.shard
+        if not isinstance(self._source, DataLoader | _Tensors):
+            yield from self._indexed(self._source)
+            return
+        first = 0
+        for number, item in enumerate(self._source):
+            images, labels = loading.split(item)
+            count = len(images) if images.dim() else 0
+            if number % ranks == rank:
+                yield number, first, Loaded(images, loading.whole_numbers(labels, count))
+            first += count
+
+    def _indexed(self, dataset: Indexed) -> Iterator[tuple[int, int, Loaded]]:
+        count, size = len(dataset), self._how.batch_size
+        (rank, ranks) = self._how.shard
+        every = [range(first, min(first + size, count)) for first in range(0, count, size)]
+        loaded = loading.batches(
+            dataset,
+            every[rank::ranks],
+            seed=self._how.seed,
+            workers=self.workers,
+            pin=self._how.device.type == "cuda",
+            where=self._describe,
+        )
+        numbers = range(len(every))[rank::ranks]
+        for number, batch in zip(numbers, loaded, strict=False):
+            yield number, every[number].start, batch
+
+    def _take(self, loaded: Loaded) -> None:
+        images, labels = loaded.images, loaded.labels
+        self.digests_of[self.batch] = image_digests(images)
         self._shape = tuple(images.shape[1:])
         self._count += len(images)
         self._labelled += 0 if labels is None else len(labels)
 
-    def _open(self, source: object, transform: Transform | None, batch_size: int) -> Any:
+    def _open(
+        self, source: object, transform: Transform | None
+    ) -> Indexed | _Tensors | DataLoader[Any]:
         if isinstance(source, str | os.PathLike):
             source, transform = self._folder(Path(source), transform), None
         if isinstance(source, Tensor | DataLoader) and transform is not None:
@@ -135,19 +259,18 @@ class Images:
             )
         if isinstance(source, Tensor):
             self._describe = "tensor"
-            return source.split(batch_size) if source.dim() == 4 else [source]
+            whole = source.dim() == 4
+            return _Tensors(source.split(self._how.batch_size) if whole else [source])
         if isinstance(source, DataLoader):
             self._describe = f"DataLoader of {type(source.dataset).__name__}"
+            self._classes_of = source.dataset
             return source
         indexed = hasattr(source, "__getitem__") and hasattr(source, "__len__")
         if indexed and not isinstance(source, Mapping | nn.Module):
             self._describe = self._describe or type(source).__name__
-            dataset = source if transform is None else _Transformed(source, transform)
-            return DataLoader(
-                dataset,  # type: ignore[arg-type]
-                batch_size=batch_size,
-                collate_fn=self._collate,
-            )
+            dataset: Any = source if transform is None else Transformed(source, transform)
+            self._classes_of = source
+            return dataset  # type: ignore[no-any-return]
         raise InputError(
             "images",
             got=type(source).__name__,
@@ -158,30 +281,9 @@ class Images:
     def _folder(self, path: Path, transform: Transform | None) -> ImageFolder:
         self._describe = str(path)
         if transform is None:
-            transform = imagenet_transform()
+            transform, self._ours = imagenet_transform(), True
             self._transform = "ImageNet default: resize 256, crop 224, normalise"
         return ImageFolder(path, transform, skip_broken=self._bad_images == "skip")
-
-    def _collate(self, items: Sequence[Any]) -> Any:
-        kept = []
-        for item in items:
-            if isinstance(item, Skip):
-                self.skips.append(item)
-            else:
-                kept.append(item)
-        if not kept:
-            return torch.empty(0), None
-        pairs = [_split(item) for item in kept]
-        images = [image for image, _ in pairs]
-        if any(image.shape != images[0].shape for image in images):
-            shapes = sorted({tuple(image.shape) for image in images})
-            raise InputError(
-                "images of different shapes in one batch",
-                where=self._describe,
-                got=", ".join(map(str, shapes[:3])),
-                next="Resize and crop them to one shape in the transform.",
-            )
-        return torch.stack(images), [label for _, label in pairs]
 
     def _check(self, images: Tensor) -> None:
         if images.dim() != 4 or not images.is_floating_point():
@@ -196,40 +298,10 @@ class Images:
             )
         if not torch.isfinite(images).all():
             bad = int((~torch.isfinite(images)).flatten(1).any(1).nonzero()[0])
-            raise InputError(
-                "not a finite image", where=f"{self._describe}, image {self._count + bad}"
-            )
-
-
-class _Transformed(Dataset[Any]):
-    """A data set whose images go through a transform; labels stay."""
-
-    def __init__(self, source: Any, transform: Transform) -> None:
-        self._source, self._transform = source, transform
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> Any:
-        item = self._source[index]
-        if isinstance(item, Mapping):
-            return {k: self._transform(v) if k == _image_key(item) else v for k, v in item.items()}
-        if isinstance(item, tuple | list):
-            return self._transform(item[0]), *item[1:]
-        return self._transform(item)
-
-
-def _image_key(item: Mapping[Any, Any]) -> str:
-    return next((key for key in _IMAGE_KEYS if key in item), "")
-
-
-def _labels(given: Any, count: int) -> Tensor | None:
-    """Class labels (N,) where each image has a whole number; masks and names are none."""
-    try:
-        known = torch.tensor([operator.index(label) for label in given])
-    except (TypeError, RuntimeError):
-        return None
-    return known if len(known) == count else None
+            place = f"image {self._count + bad}"
+            if self._how.shard != (0, 1):
+                place = f"image {bad} of batch {self.batch}"
+            raise InputError("not a finite image", where=f"{self._describe}, {place}")
 
 
 def _promised(loader: DataLoader[Any]) -> int | None:
@@ -239,25 +311,3 @@ def _promised(loader: DataLoader[Any]) -> int | None:
         return None
     drawn = len(batches.sampler)  # type: ignore[arg-type]
     return drawn - drawn % batches.batch_size if batches.drop_last else drawn
-
-
-def _split(item: Any) -> tuple[Tensor, Any]:
-    """The image(s) and the label(s) of what a data set or a loader gives."""
-    label: Any = None
-    if isinstance(item, Mapping):
-        image = item.get(_image_key(item))
-        label = next((item[key] for key in _LABEL_KEYS if key in item), None)
-        got = f"a dict with {', '.join(map(str, item))}"
-    elif isinstance(item, tuple | list) and item:
-        image, label = item[0], item[1] if len(item) > 1 else None
-        got = f"a {type(item).__name__} that begins with {type(image).__name__}"
-    else:
-        image, got = item, type(item).__name__
-    if not isinstance(image, Tensor):
-        raise InputError(
-            "an item of the images",
-            got=got,
-            allowed="a tensor, (tensor, label), or a dict with " + " or ".join(_IMAGE_KEYS),
-            next="Turn pictures into tensors by a transform.",
-        )
-    return image, label

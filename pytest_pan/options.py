@@ -15,7 +15,7 @@ from pytest_pan import measures
 from pytest_pan.errors import ConfigError
 from pytest_pan.measures import PROBES
 from pytest_pan.plans import MODES, TASKS
-from pytest_pan.records import Limit, Settings
+from pytest_pan.records import PRECISIONS, Limit, Settings
 from pytest_pan.report.files import why_not_writable
 
 REPORT_DEFAULTS = {"html": "pan-report.html", "json": "pan-report.json"}
@@ -52,6 +52,10 @@ def _from(least: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def _workers(text: str) -> int | None:
+    return None if text == "auto" else _from(0)(text)
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:
@@ -107,11 +111,25 @@ _OPTIONS = (
         help="where the model runs: auto (the first GPU, else the CPU), cpu, cuda, cuda:N",
     ),
     _Option(
+        name="precision",
+        parse=_one_of(*PRECISIONS),
+        allowed=", ".join(PRECISIONS),
+        help="what the model computes in: float32 (default, TF32 off), tf32 (a GPU that has it), "
+        "bfloat16 or float16 (autocast)",
+    ),
+    _Option(
         name="batch_size",
         parse=_from(1),
         allowed="a whole number from 1",
         help="images per forward pass (a DataLoader keeps its own); 32 by default",
         type="int",
+    ),
+    _Option(
+        name="workers",
+        parse=_workers,
+        allowed="auto, a whole number from 0",
+        help="processes that load a folder's or a Dataset's images (a DataLoader has its own); "
+        "auto: up to 8 for files on their way to a GPU by the default transform, else none",
     ),
     _Option(
         name="theta",

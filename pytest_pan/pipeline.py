@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import partial
 from typing import Any, Literal, NoReturn
 
 import torch
 from torch import nn
 
 from pytest_pan import environment
+from pytest_pan.checks import check
 from pytest_pan.distributed import ALONE, Processes
-from pytest_pan.errors import AuditError, ConfigError, InputError, PanError
+from pytest_pan.errors import ConfigError, InputError
 from pytest_pan.folders import Transform
 from pytest_pan.inputs import Images
 from pytest_pan.instrument.gate import borrowed, on_device
 from pytest_pan.instrument.halves import Halves
-from pytest_pan.measures import PROBES
 from pytest_pan.models import load_model, model_facts
 from pytest_pan.notes import notes, warn
-from pytest_pan.plans import MODES, TASKS
 from pytest_pan.probes import effects, pans
 from pytest_pan.probes.influence import Batch
 from pytest_pan.probes.intrusion import IntrusionProbe, measured
 from pytest_pan.probes.outputs import Pick
 from pytest_pan.probes.states import States
-from pytest_pan.records import Audit, Settings, Skip
+from pytest_pan.records import Audit, Precision, Settings, Skip
+from pytest_pan.stops import nothing, stopped
 
 Tick = Callable[[int, int | None], None]
 
@@ -48,6 +47,8 @@ def audit(
     mode: str = "reflect",
     draws: int = 3,
     task: str = "auto",
+    precision: Precision = "float32",
+    workers: int | None = None,
     transform: Transform | None = None,
     arguments: Mapping[str, Any] | None = None,
     name: str = "",
@@ -60,7 +61,10 @@ def audit(
     float tensor (N, C, H, W), a Dataset, a DataLoader (its own batch size counts), or a folder of
     image files, put through ``transform``. ``theta``: threshold of the KS statistics. ``memory``:
     bytes that whole activation maps may take; beyond, they are counted between edges, and figures
-    carry error bounds. ``seed``: for random transforms and draws.
+    carry error bounds. ``seed``: for random transforms and draws. ``precision``: ``"float32"``
+    (TF32 off), ``"tf32"``, or ``"bfloat16"`` and ``"float16"`` by autocast; an autocast around the
+    audit does not count. ``workers``: processes that load a folder or a Dataset; None is none,
+    except for files on their way to a GPU by the transform that we bring.
 
     ``probes``: ``"pans"``, with ``"influence"`` to see as well what swapping their padding for
     ``mode`` does to the outputs, beside ``draws`` draws of random neurons, and with
@@ -83,6 +87,8 @@ def audit(
         mode=mode,
         draws=draws,
         task=task,
+        precision=precision,
+        workers=workers,
     )
     result = run(
         model,
@@ -152,13 +158,19 @@ def _run(
 ) -> Audit:
     check(settings)
     device = environment.resolve_device(settings.device)
+    environment.check_precision(settings.precision, device)
     loaded = load_model(model, arguments)
-    source = Images(
+    whole = partial(
+        Images,
         images,
         transform=transform,
         batch_size=settings.batch_size,
         bad_images=settings.bad_images,
+        seed=settings.seed,
+        workers=settings.workers,
+        device=device,
     )
+    source = whole(shard=(processes.rank, processes.count))
     name = name or (model.partition(":")[2] if isinstance(model, str) else "")
     facts = model_facts(loaded, name)
     processes.agree({"model": facts["digest"], "settings": settings.to_json()})
@@ -167,6 +179,7 @@ def _run(
     if "influence" in settings.probes:
         result = job.influence(result, outputs, class_names(classes, source))
     if "intrusion" in settings.probes:
+        job.source = whole()  # its figures are not put together: every process sees all images
         result = job.intrusion(result, outputs)
     return result
 
@@ -191,14 +204,14 @@ class _Job:
     def _batches(self) -> Iterator[tuple[int, Batch]]:
         """The number of each batch's first image; its images on the device, and labels."""
         for images, labels in self.source:
-            yield self.source.first, (images.to(self.device), labels)
+            yield self.source.first, (images.to(self.device, non_blocking=True), labels)
 
     def detect(self, model: dict[str, Any]) -> Audit:
         """Which neurons are padding aware: also of what ran before an error, marked partial."""
         states = States(self.settings.memory, expected=self.expected, processes=self.processes)
-        started = time.perf_counter()
+        started = self._now()
         failure: BaseException | None = None
-        with borrowed(self.model, seed=self.settings.seed) as ready:
+        with self._borrowed() as ready:
             try:
                 pans.gather(
                     ready,
@@ -207,36 +220,42 @@ class _Job:
                     tick=lambda done: self.tick(done, self.expected),
                     halves=self.halves,
                 )
+                states.finish()
+                self.source.share(self.processes)
             except BaseException as error:
                 failure = error
-            forward = time.perf_counter()
-            failure = failure or _failure(states.finish)
-            if failure is not None:
                 states.alone()
+            held = environment.facts(self.device)
+            forward = self._now()
+            load = self.source.waited
             found = pans.findings(ready, states, self.settings)
         facts = self.source.facts()
         result = Audit(
             model=model,
             images=facts,
-            environment=environment.facts(self.device),
-            settings=replace(self.settings, device=str(self.device)),
+            environment=held,
+            settings=self._resolved(),
             sites=found.sites,
             neurons=found.neurons,
             measures=found.measures,
             skips=(*found.skips, *self.source.skips),
             notes=notes(found, states, facts["count"], self.halves.size),
-            seconds={"forward": forward - started, "statistics": time.perf_counter() - forward},
+            seconds={
+                "load": load,
+                "forward": forward - started - load,
+                "statistics": self._now() - forward,
+            },
         )
         if failure is not None:
             self._give_up(failure, result)
         if not found.sites:
-            raise _stopped(_nothing(found.skips), result)
+            raise stopped(nothing(found.skips), result)
         return result
 
     def influence(self, result: Audit, pick: Pick | None, classes: Sequence[str]) -> Audit:
         """What swapping the padding does to the outputs, in a second pass over the images."""
-        started = time.perf_counter()
-        with self._or_partial(result), borrowed(self.model, seed=self.settings.seed) as ready:
+        started = self._now()
+        with self._or_partial(result), self._borrowed() as ready:
             found = effects.examine(
                 ready,
                 self._batches(),
@@ -252,6 +271,7 @@ class _Job:
                 processes=self.processes,
                 halves=self.halves,
             )
+            self.source.share(self.processes)
             self._same_images(result)
         return replace(
             result,
@@ -261,12 +281,12 @@ class _Job:
             classes=found.classes,
             notes=(*result.notes, *found.notes),
             skips=(*result.skips, *found.skips),
-            seconds={**result.seconds, "influence": time.perf_counter() - started},
+            seconds=self._seconds(result, "comparisons", started),
         )
 
     def intrusion(self, result: Audit, pick: Pick | None) -> Audit:
         """What a line of zeros inside the images does, in a pass of its own."""
-        started = time.perf_counter()
+        started = self._now()
         probe = IntrusionProbe(
             result.sites,
             result.neurons,
@@ -276,9 +296,9 @@ class _Job:
             task=self.settings.task,
             pick=pick,
         )
-        with self._or_partial(result), borrowed(self.model, seed=self.settings.seed) as ready:
+        with self._or_partial(result), self._borrowed() as ready:
             for batch, _ in self.source:
-                probe.add(ready, batch.to(self.device))
+                probe.add(ready, batch.to(self.device, non_blocking=True))
                 self.tick(probe.images, self.expected)
             self._same_images(result)
             found = probe.findings()
@@ -288,7 +308,28 @@ class _Job:
             intrusion=found,
             measures={**result.measures, **{m.measure: m for m in measured(found)}},
             skips=(*result.skips, *(Skip(what=what, why=why) for what, why in skips.items())),
-            seconds={**result.seconds, "intrusion": time.perf_counter() - started},
+            seconds=self._seconds(result, "intrusion", started),
+        )
+
+    def _now(self) -> float:
+        """Seconds on a clock, with what a GPU was asked for done."""
+        if self.device.type == "cuda":
+            with suppress(RuntimeError):  # of a pass that failed, and has said so itself
+                torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def _seconds(self, result: Audit, stage: str, started: float) -> dict[str, float]:
+        """The time by stage so far: of this one, what was not spent waiting for images."""
+        load, took = self.source.waited, self._now() - started
+        return {**result.seconds, "load": load, stage: took - (load - result.seconds["load"])}
+
+    def _resolved(self) -> Settings:
+        return replace(self.settings, device=str(self.device), workers=self.source.workers)
+
+    def _borrowed(self) -> AbstractContextManager[nn.Module]:
+        chosen = self.settings
+        return borrowed(
+            self.model, seed=chosen.seed, precision=chosen.precision, device=self.device
         )
 
     def _same_images(self, result: Audit) -> None:
@@ -309,8 +350,9 @@ class _Job:
             self._give_up(error, result)
 
     def _give_up(self, error: BaseException, result: Audit) -> NoReturn:
+        self.source.close()
         if isinstance(error, Exception):
-            raise _stopped(error, result) from error
+            raise stopped(error, result) from error
         self.abandoned(replace(result, partial=f"interrupted ({type(error).__name__})"))
         raise error
 
@@ -328,76 +370,3 @@ def class_names(given: object, source: Images) -> tuple[str, ...]:
             "classes", got=type(given).__name__, allowed="a sequence of names, or weights"
         )
     return tuple(str(name) for name in names)
-
-
-def check(settings: Settings) -> None:
-    """Raises :class:`ConfigError` for a setting no audit could use."""
-    unknown = [probe for probe in settings.probes if probe not in PROBES]
-    if unknown or "pans" not in settings.probes:
-        allowed = f"pans, with or without {', '.join(PROBES[1:])}"
-        raise ConfigError("probes", got=", ".join(settings.probes) or "none", allowed=allowed)
-    number = isinstance(settings.theta, int | float) and not isinstance(settings.theta, bool)
-    if not (number and 0 < settings.theta <= 1):
-        raise ConfigError("theta", got=repr(settings.theta), allowed="above 0, up to 1")
-    for key, known in (("mode", MODES), ("task", TASKS)):
-        if getattr(settings, key) not in known:
-            raise ConfigError(key, got=repr(getattr(settings, key)), allowed=", ".join(known))
-    if settings.bad_images not in ("fail", "skip"):
-        raise ConfigError("bad_images", got=repr(settings.bad_images), allowed="fail, skip")
-    for key in ("batch_size", "memory"):
-        value = getattr(settings, key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ConfigError(key, got=repr(value), allowed="a whole number from 1")
-    if not isinstance(settings.draws, int) or not 0 <= settings.draws <= 100:
-        raise ConfigError("draws", got=repr(settings.draws), allowed="a whole number from 0 to 100")
-    if not isinstance(settings.seed, int) or not 0 <= settings.seed < 2**63:
-        raise ConfigError("seed", got=repr(settings.seed), allowed="a whole number from 0")
-
-
-def _failure(work: Callable[[], None]) -> BaseException | None:
-    """What the work raised, if anything."""
-    try:
-        work()
-    except BaseException as error:
-        return error
-    return None
-
-
-def _stopped(error: Exception, partial: Audit) -> AuditError:
-    """The error to raise in place of ``error``: what finished travels with it."""
-    if isinstance(error, PanError):
-        what, hint = str(error), ""
-    else:
-        what = f"the model raised {type(error).__name__}{_place(error)}: {error}"
-        hint = "Does one batch of these images run through it?"
-    done = partial.images["count"]
-    stopped = AuditError(
-        what,
-        where=str(partial.model["name"]),
-        got=f"images of shape {tuple(partial.images['shape'])}, {done} read" if done else "",
-        next=hint,
-    )
-    stopped.audit = replace(partial, partial=what)
-    return stopped
-
-
-def _place(error: Exception) -> str:
-    """Where the user's code raised it: the innermost frame that is neither torch's nor ours."""
-    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename[0] != "<"]
-    theirs = [frame for frame in frames if not frame.filename.startswith(ours)]
-    if not theirs:
-        return ""
-    return f" at {theirs[-1].filename}:{theirs[-1].lineno}"
-
-
-def _nothing(skips: tuple[Skip, ...]) -> InputError:
-    reasons: dict[str, int] = {}
-    for skip in skips:
-        reasons[skip.why] = reasons.get(skip.why, 0) + 1
-    listed = ", ".join(f"{count} with {why}" for why, count in reasons.items())
-    return InputError(
-        "no padded convolution to examine",
-        got=f"{sum(reasons.values())} convolutions: {listed}" if reasons else "no convolution",
-        allowed="at least one Conv2d with padding and a kernel larger than 1x1",
-    )

@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
         reports = options.reports(config)
         config.stash[_REPORTS] = reports
         if settings.device != "auto":
-            _describe(settings.device)
+            _describe(settings.device, settings.precision)
         ledger = config.stash[_LEDGER] = Ledger(settings)
         rank = options.rank(config)
         if rank:
@@ -88,13 +88,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         ledger.close()
 
 
-def _describe(device: str) -> str:
+def _describe(name: str, precision: str) -> str:
     from pytest_pan import environment
 
+    option = "--pan-device"
     try:
-        return environment.describe_device(environment.resolve_device(device))
+        device = environment.resolve_device(name)
+        option = "--pan-precision"
+        environment.check_precision(precision, device)
+        return environment.describe(device)
     except ConfigError as error:
-        raise pytest.UsageError(f"--pan-device: {error}") from None
+        raise pytest.UsageError(f"{option}: {error}") from None
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -102,8 +106,11 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if ledger is None or config.getoption("collectonly"):
         return []
     s = ledger.settings
-    where = _describe(s.device)
-    return [f"pan: audit on {where}, theta {s.theta}, batch size {s.batch_size}, seed {s.seed}"]
+    return [
+        f"pan: audit on {_describe(s.device, s.precision)}",
+        f"pan: {s.precision}, deterministic, theta {s.theta}, batch size {s.batch_size}, "
+        f"seed {s.seed}, workers {'auto' if s.workers is None else s.workers}",
+    ]
 
 
 @pytest.hookimpl(tryfirst=True)

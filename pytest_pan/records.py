@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pytest_pan.neurons import NO_SIDE, PAN_TYPES, SIDES, Histogram, Neuron, Side
 from pytest_pan.plans import Control, Influence, Intrusion
@@ -13,6 +13,7 @@ from pytest_pan.plans import Control, Influence, Intrusion
 __all__ = [
     "NO_SIDE",
     "PAN_TYPES",
+    "PRECISIONS",
     "SCHEMA",
     "SIDES",
     "Audit",
@@ -21,6 +22,7 @@ __all__ = [
     "Measured",
     "Neuron",
     "Outcome",
+    "Precision",
     "Quad",
     "Reliability",
     "Settings",
@@ -35,6 +37,10 @@ SCHEMA = "pytest-pan/1"
 
 Quad = tuple[int, int, int, int]
 """A number on each of the four sides, in the order top, bottom, left, right."""
+
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""What the model computes in; the halves by autocast."""
 
 Reliability = Literal["normal", "low"]
 Outcome = Literal["pass", "fail"]
@@ -57,6 +63,9 @@ class Settings:
     """Random plans beside the PANs' own."""
     task: str = "auto"
     """What the outputs are; auto tells by their shape."""
+    precision: Precision = "float32"
+    workers: int | None = None
+    """Processes that load images; None lets the source and the device decide."""
 
     def to_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)} | {"probes": list(self.probes)}
@@ -221,6 +230,8 @@ class Audit:
     partial: str = ""
     """Why the audit stopped early; empty when it ran to its end."""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    """By stage: ``load`` (waiting for images, in all passes), ``forward``, ``statistics``, and
+    where they ran ``comparisons`` and ``intrusion``, each without loading."""
 
     @property
     def pan_fraction(self) -> float:
@@ -240,6 +251,12 @@ class Audit:
     def pans(self, layer: str = "*") -> tuple[Neuron, ...]:
         """The PANs of the sites whose name matches the glob ``layer``, in the order of the net."""
         return tuple(n for n in self.neurons if fnmatch.fnmatchcase(n.site, layer))
+
+    @property
+    def images_per_second(self) -> float:
+        """Images over the time of all stages."""
+        taken = sum(self.seconds.values())
+        return self.images.get("count", 0) / taken if taken else 0.0
 
     @property
     def type_counts(self) -> dict[str, int]:

@@ -33,12 +33,17 @@ def conv(**settings: Any) -> nn.Conv2d:
 
 
 def seen(
-    model: nn.Module, images: Tensor = IMAGES, passed_over: dict[str, str] | None = None
+    model: nn.Module,
+    images: Tensor = IMAGES,
+    passed_over: dict[str, str] | None = None,
+    *,
+    precision: str = "float32",
 ) -> list[ConvCall]:
     """The convolutions of one forward pass through the gate."""
     calls: list[ConvCall] = []
     heard = {} if passed_over is None else passed_over
-    with borrowed(model, seed=0), tapped(Tap(model, calls.append, heard.__setitem__)) as tap:
+    tap = Tap(model, calls.append, heard.__setitem__)
+    with borrowed(model, seed=0, precision=precision), tapped(tap):
         tap.begin()
         model(images)
     return calls

@@ -16,14 +16,21 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from pytest_pan.errors import InputError
+from pytest_pan.instrument import numerics
+
+_CPU = torch.device("cpu")
 
 
 @contextmanager
-def borrowed(model: nn.Module, *, seed: int) -> Iterator[nn.Module]:
-    """The model in evaluation mode, without gradients, uncompiled, random generators seeded.
+def borrowed(
+    model: nn.Module, *, seed: int, precision: str = "float32", device: torch.device = _CPU
+) -> Iterator[nn.Module]:
+    """The model in evaluation mode, without gradients, uncompiled, random generators seeded, its
+    forward pass on ``device`` in ``precision``.
 
     Afterwards every module's attributes, flags, hooks, parameters and buffers are what they were,
-    and so are the global generators of Python, numpy and torch (all devices). Not under
+    and so are the global generators of Python, numpy and torch (all devices) and the numerical
+    switches (TF32, cuDNN). Not under
     ``inference_mode``: what the model caches beyond our reach must stay usable in training.
     Raises :class:`InputError` for lazy modules that never ran.
     """
@@ -35,8 +42,9 @@ def borrowed(model: nn.Module, *, seed: int) -> Iterator[nn.Module]:
         (tensor, tensor.detach().clone(), tensor.requires_grad, _grad(tensor))
         for tensor in _leaves(model, attributes)
     ]
-    with kept_randomness(seed):
+    with kept_randomness(seed), numerics.chosen(precision):
         try:
+            vars(model)["forward"] = numerics.casting(model, precision, device)
             for module, flag in zip(modules, flags, strict=True):
                 if flag:
                     module.training = False
@@ -74,12 +82,13 @@ def _eagerly() -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def kept_randomness(seed: int) -> Iterator[None]:
-    """Global generators seeded inside and as before afterwards, so that a data set's random
-    transforms give the same images each time and the user's own draws are not disturbed.
+def kept_randomness(seed: int, *, gpus: bool = True) -> Iterator[None]:
+    """Global generators seeded inside and as before afterwards, so that what is drawn inside is
+    the same each time and the user's own draws are not disturbed; with or without the GPUs'.
     """
     python, legacy = random.getstate(), np.random.get_state()
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    seeded = gpus and torch.cuda.is_initialized()
+    devices = list(range(torch.cuda.device_count())) if seeded else []
     try:
         with torch.random.fork_rng(devices=devices):
             random.seed(seed)

@@ -239,4 +239,4 @@ def _notes(found: Sequence[Influence], comparison: Comparison) -> list[str]:
 def to_device(batch: tuple[Tensor, Tensor | None], device: torch.device) -> Batch:
     """A batch with its images on the device; labels stay."""
     images, labels = batch
-    return images.to(device), labels
+    return images.to(device, non_blocking=True), labels

@@ -235,13 +235,21 @@ def _facts(audit: Audit) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
         ("Images", audit.images),
         ("Environment", audit.environment),
         ("Settings", audit.settings.to_json()),
-        ("Seconds", {stage: round(taken, 2) for stage, taken in audit.seconds.items()}),
+        ("Seconds", _seconds(audit)),
     ]
     return tuple(
         (title, tuple((key, plain(value)) for key, value in table.items()))
         for title, table in tables
         if table
     )
+
+
+def _seconds(audit: Audit) -> dict[str, float]:
+    """Where the time went, and how many images a second that makes."""
+    if not audit.seconds:
+        return {}
+    stages = {stage: round(taken, 2) for stage, taken in audit.seconds.items()}
+    return {**stages, "images per second": round(audit.images_per_second, 2)}
 
 
 def plain(value: Any) -> str:

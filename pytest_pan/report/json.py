@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_pan.records import SCHEMA, Audit
 
 
-def document(audits: Sequence[Audit], *, partial: str = "", created: str = "") -> dict[str, Any]:
-    """The document as plain JSON types; an undefined number is null."""
+def document(
+    audits: Sequence[Audit],
+    *,
+    partial: str = "",
+    created: str = "",
+    seconds: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """The document as plain JSON types; an undefined number is null. ``seconds`` of the run that
+    are no audit's own.
+    """
     body = {
         "schema": SCHEMA,
         "created": created,
         "partial": partial,
+        "seconds": dict(seconds or {}),
         "audits": [audit.to_json() for audit in audits],
     }
     plain: dict[str, Any] = _nulls(body)
     return plain
 
 
-def render(audits: Sequence[Audit], *, partial: str = "", created: str = "") -> str:
+def render(
+    audits: Sequence[Audit],
+    *,
+    partial: str = "",
+    created: str = "",
+    seconds: Mapping[str, float] | None = None,
+) -> str:
     """The document as text."""
-    body = document(audits, partial=partial, created=created)
+    body = document(audits, partial=partial, created=created, seconds=seconds)
     return json.dumps(body, separators=(",", ":"), allow_nan=False) + "\n"
 
 

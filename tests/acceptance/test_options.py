@@ -42,7 +42,12 @@ def test_settings_reach_the_audit_and_the_command_line_wins_over_the_ini_file(
 
 def test_the_header_says_device_and_settings_only_when_active(ready: pytest.Pytester) -> None:
     on = ready.runpytest("--pan-audit", "--pan-device=cpu")
-    on.stdout.fnmatch_lines(["pan: audit on cpu (*thread*), theta 0.5, batch size 32, seed 0"])
+    on.stdout.fnmatch_lines(
+        [
+            "pan: audit on cpu (*thread*)",
+            "pan: float32, deterministic, theta 0.5, batch size 32, seed 0, workers auto",
+        ]
+    )
     ready.runpytest().stdout.no_fnmatch_line("pan:*")
 
 
@@ -54,6 +59,10 @@ def test_the_header_says_device_and_settings_only_when_active(ready: pytest.Pyte
         ("--pan-batch-size=none", "*--pan-batch-size: setting, got 'none'; allowed: a whole*"),
         ("--pan-seed=1000000000000000000000", "*--pan-seed*allowed: a whole number from 0*"),
         ("--pan-seed=-1", "*--pan-seed*allowed: a whole number from 0*"),
+        ("--pan-precision=half", "*--pan-precision: setting, got 'half'; allowed: float32, tf32*"),
+        ("--pan-precision=float64", "*--pan-precision*got 'float64'; allowed: float32, tf32, b*"),
+        ("--pan-workers=-1", "*--pan-workers: setting, got '-1'; allowed: auto, a whole number*"),
+        ("--pan-workers=all", "*--pan-workers: setting, got 'all'; allowed: auto, a whole num*"),
         ("--pan-device=tpu", "*--pan-device: device, got 'tpu'; allowed: auto, cpu*"),
         ("--pan-device=cuda:99", "*--pan-device: device, got 'cuda:99'; allowed: auto, cpu*"),
         ("--pan-report=pdf", "*--pan-report=pdf: report type, got 'pdf'; allowed: html, json*"),

@@ -256,9 +256,10 @@ def test_a_model_that_cannot_be_copied_says_so_and_what_to_do() -> None:
         on_device(model, META)
 
 
-def test_the_users_own_settings_hold_inside() -> None:
-    """Autocast around the audit is the user's wish, as are their default types."""
+def test_an_autocast_around_the_gate_does_not_reach_the_model_and_goes_on_after_it() -> None:
+    """What is recorded as float32 must be that."""
     model = nn.Conv2d(1, 1, 3, padding=1)
-    with torch.autocast("cpu", torch.bfloat16), borrowed(model, seed=0):
-        assert model(IMAGES).dtype == torch.bfloat16
+    with torch.autocast("cpu", torch.bfloat16):
+        with borrowed(model, seed=0):
+            assert model(IMAGES).dtype == torch.float32
         assert F.conv2d(IMAGES, model.weight).dtype == torch.bfloat16

@@ -55,8 +55,7 @@ def test_padding_is_known_with_its_mode_and_its_maker(
 def test_a_model_without_a_batch_and_one_under_autocast_are_seen() -> None:
     (call,) = seen(conv(padding=1), IMAGES[0])
     assert (call.site().map, call.site().input, call.site().channels) == ((9, 9), (9, 9), 4)
-    with torch.autocast("cpu", torch.bfloat16):
-        (call,) = seen(before(nn.ZeroPad2d(1)))
+    (call,) = seen(before(nn.ZeroPad2d(1)), precision="bfloat16")
     assert call.output.dtype == torch.bfloat16
     assert call.site().padding == (1, 1, 1, 1)
 
