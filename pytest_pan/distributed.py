@@ -7,6 +7,7 @@ meeting, so that the others end with its message instead of waiting for it.
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -146,21 +147,24 @@ def join() -> Processes:
     dist.init_process_group(
         backend, store=store, rank=rank, world_size=count, timeout=timedelta(hours=2)
     )
-    signs = PrefixStore("pytest-pan", store)
-    threading.Thread(target=_beat, args=(signs, rank), daemon=True).start()
+    signs, over = PrefixStore("pytest-pan", store), threading.Event()
+    beating = threading.Thread(target=_beat, args=(signs, rank, over), daemon=True)
+    beating.start()
+    atexit.register(_leave, over, beating)
     return Processes(rank, count, signs)
 
 
-def _beat(store: Any, rank: int) -> None:
-    while True:
+def _beat(store: Any, rank: int, over: threading.Event) -> None:
+    while not over.wait(_BEAT):
         try:
             store.add(f"pan/alive/{rank}", 1)
         except RuntimeError:
             return
-        time.sleep(_BEAT)
 
 
-def leave() -> None:
-    """Leaves the group, so that no process ends with a warning."""
-    if dist.is_available() and dist.is_initialized():
+def _leave(over: threading.Event, beating: threading.Thread) -> None:
+    """Before the interpreter goes: a thread inside the store would take the process down."""
+    over.set()
+    beating.join()
+    if dist.is_initialized():
         dist.destroy_process_group()

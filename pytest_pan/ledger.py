@@ -125,13 +125,6 @@ class Ledger:
             self._processes = join()
         return self._processes
 
-    def close(self) -> None:
-        """Leaves the other processes."""
-        if self._processes is not None:
-            from pytest_pan.distributed import leave
-
-            leave()
-
     def _send_audit(self, audit: Audit) -> None:
         self._to_send.append(json.dumps({"key": key(audit), "audit": audit.to_json()}))
 

@@ -26,7 +26,7 @@ from pytest_pan.probes import effects, pans
 from pytest_pan.probes.influence import Batch
 from pytest_pan.probes.intrusion import IntrusionProbe, measured
 from pytest_pan.probes.outputs import Pick
-from pytest_pan.probes.states import States
+from pytest_pan.probes.states import States, settle
 from pytest_pan.records import Audit, Precision, Settings, Skip
 from pytest_pan.stops import nothing, stopped
 
@@ -179,7 +179,8 @@ def _run(
     if "influence" in settings.probes:
         result = job.influence(result, outputs, class_names(classes, source))
     if "intrusion" in settings.probes:
-        job.source = whole()  # its figures are not put together: every process sees all images
+        if processes.count > 1:  # its figures are not put together: each sees all images
+            job.source = whole()
         result = job.intrusion(result, outputs)
     return result
 
@@ -220,6 +221,7 @@ class _Job:
                     tick=lambda done: self.tick(done, self.expected),
                     halves=self.halves,
                 )
+                settle(states)
                 states.finish()
                 self.source.share(self.processes)
             except BaseException as error:

@@ -82,12 +82,6 @@ def _stop_when_told() -> None:
         signal.signal(signal.SIGTERM, stop)
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    ledger = config.stash.get(_LEDGER, None)
-    if ledger is not None:
-        ledger.close()
-
-
 def _describe(name: str, precision: str) -> str:
     from pytest_pan import environment
 

@@ -83,6 +83,7 @@ def examine(
         comparison.add(model, first, batch, halves)
         origins.end_batch(first, len(batch[0]))
         tick(comparison.images)
+    origins.settle()
     comparison.share(processes)
     origins.finish()
     _check_any(comparison)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pytest_pan.instrument.repad import NotSwappableError, repad
 from pytest_pan.instrument.tap import ConvCall
 from pytest_pan.probes.pans import sides_of
-from pytest_pan.probes.states import States
+from pytest_pan.probes.states import States, settle
 from pytest_pan.probes.swaps import Swap, run
 from pytest_pan.records import Neuron, Side, Site
 
@@ -102,8 +102,12 @@ class Origins:
         for states in (self._own, self._earlier, self._floor):
             states.end_batch(images)
 
+    def settle(self) -> None:
+        """After this process's last batch: waits for the others' rounds."""
+        settle(self._own, self._earlier, self._floor)
+
     def finish(self) -> None:
-        """After the last batch: puts together what several processes have."""
+        """After :meth:`settle`: puts together what several processes have."""
         for states in (self._own, self._earlier, self._floor):
             states.finish()
 

@@ -222,12 +222,18 @@ class States:
         """After each batch: decides whether all fits, and lets go of maps that do not."""
         self.images += images
         self.processes.check()
+        self.round(last=False)
+        if not self._bounded and self._held > self._memory:
+            self._overflow()
+
+    def round(self, *, last: bool) -> bool:
+        """What the processes have to tell each other after a batch, also those without one.
+
+        ``last`` says that there are no more batches here; returns whether no round is needed.
+        """
         if self._bounded is None:
             self._decide()
-        if self._bounded and not self._told:
-            self._exchange(last=False)
-        elif not self._bounded and self._held > self._memory:
-            self._overflow()
+        return self._exchange(last=last) if self._bounded and not self._told else True
 
     def _decide(self) -> None:
         """Whole or counted, from what the first batch weighs."""
@@ -279,14 +285,9 @@ class States:
             state.processes = ALONE
 
     def finish(self) -> None:
-        """After the last batch: what the processes have is put together."""
+        """After the last batch, and :func:`settle`: what the processes have is put together."""
         if self.processes.count == 1:
             return
-        if self._bounded is None:
-            self._decide()
-        while self._bounded and not self._told:
-            if self._exchange(last=True):
-                break
         sites: dict[str, Site] = {}
         images = 0
         mine: Any = ({n: s.site for n, s in self.by_site.items()}, self.skips, self.images)
@@ -313,3 +314,10 @@ class States:
     def examined(self) -> list[State]:
         """States of the sites that were not skipped, in the order of the network."""
         return [state for name, state in self.by_site.items() if name not in self.skips]
+
+
+def settle(*several: States) -> None:
+    """Rounds until all processes have had their last batch; states of one pass go together."""
+    if several[0].processes.count > 1:
+        while not all(states.round(last=True) for states in several):
+            pass

@@ -55,7 +55,7 @@ CONFTEST = """
 TEST = """
     import pytest
 
-    @pytest.mark.pan(max_pan_fraction=1.0, max_log_odds_shift=100)
+    @pytest.mark.pan(max_pan_fraction=1.0, max_log_odds_shift=100, max_intrusion_flips=1000)
     def test_padding(): ...
 """
 
