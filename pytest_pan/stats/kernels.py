@@ -1,16 +1,22 @@
-"""Loops of :mod:`pytest_pan.stats.binned`: plain Python, which that module compiles.
+"""Loops of :mod:`pytest_pan.stats.binned`, compiled by numba. Importing this imports numba.
 
-Each works on a block of channels, ``first`` to ``first + len(lowest)`` of maps (N, C, H W), and
-calls no other, so that each compiles by itself. ``slots`` is scratch for some rows of one map. The
-compiler vectorises a loop that runs over a slice from its start, but no reduction of floats, as
+:func:`examine` does a share of a site's channels, a block at a time, in one call: a thread that
+came back to Python in between would wait for the other threads. The rest are its steps; they take
+maps (N, C, H W) and work on the channels ``first`` to ``first + len(lowest)``. ``slots`` is scratch
+for some rows of one map.
+
+The compiler vectorises a loop that runs over a slice from its start, but no reduction of floats, as
 that would change the order of their arithmetic.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numba import carray, njit, types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -18,14 +24,121 @@ Array = NDArray[Any]
 GROUP = 16
 """Slots that are looked at as one first."""
 
-INSERTED = 32
+_SCRATCH = 4096
+"""Values of a map that are given slots at a time, but a row at least."""
+
+_INSERTED = 32
 """Values that are sorted by insertion at most."""
 
-COLUMNS = 8
-"""Of the table of candidates: channel, side, then start, number and rank in centre and border."""
+_COMPARISONS = 32
+"""With border values, for each centre value: a sort is no dearer."""
 
 
-def extremes(maps: Array, width: int, first: int, lowest: Array, highest: Array) -> None:
+def _kept_on_disk(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles a function when it is first called, once and for all where it can be stored."""
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder to store it in
+        return njit(**options)(function)
+
+
+@intrinsic
+def _pointer(typing: Any, address: Any) -> Any:  # noqa: ARG001
+    """An address as a pointer: numba takes no list of arrays, but arrays at addresses."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.voidptr(types.intp), generate
+
+
+@_kept_on_disk
+def examine(
+    addresses: Array,
+    images: Array,
+    like: Array,
+    bits_like: Array,
+    channels: int,
+    width: int,
+    share: tuple[int, int],
+    block: int,
+    slots: int,
+    m: int,
+    lengths: Array,
+    best: Array,
+    finite: Array,
+    unsettled: Array,
+) -> None:
+    """Fills best (C, 4, 3), finite (C,) and unsettled (C,) for a share of the channels.
+
+    ``addresses`` and ``images`` are those of the batches, each contiguous, (N, C, H, W); ``like``
+    and ``bits_like`` tell their type and that of the integers of the same size. ``m`` and
+    ``lengths`` (4,) are how many centre and border values a channel has.
+    """
+    size = lengths[2] // images.sum() * width
+    kind = like.dtype.type
+    infinity = np.full(1, np.inf, like.dtype).view(bits_like.dtype)[0]
+    magnitude = np.iinfo(bits_like.dtype).max
+    scratch = np.empty(min(max(1, _SCRATCH // width) * width, size), np.uint32)
+    centre, border = np.empty((block, slots), np.int32), np.empty((block, 4, slots), np.int32)
+    centre_at, border_at = np.empty_like(centre), np.empty_like(border)
+    marks = np.empty(slots, np.uint8)
+    sums = np.empty((5, slots // GROUP + 1), np.int64)
+    table = np.empty((block * slots * 4, 8), np.int64)
+    for first in range(share[0], share[1], block):
+        held = min(block, share[1] - first)
+        lowest, highest = np.full(held, np.inf, like.dtype), np.full(held, -np.inf, like.dtype)
+        scale, largest = np.empty(held, like.dtype), np.zeros(held, bits_like.dtype)
+        usable = np.empty(held, np.bool_)
+        for b in range(len(images)):
+            shape = images[b], channels, size
+            maps = carray(_pointer(addresses[b]), shape, like.dtype)
+            _extremes(maps, width, first, lowest, highest)
+        for k in range(held):
+            times = kind(slots - 2.5) / (highest[k] - lowest[k])
+            usable[k] = np.isfinite(times) and times > 0
+            scale[k] = times if usable[k] else kind(0)
+        centre[:], border[:] = 0, 0
+        for b in range(len(images)):
+            shape = images[b], channels, size
+            maps = carray(_pointer(addresses[b]), shape, like.dtype)
+            bits = carray(_pointer(addresses[b]), shape, bits_like.dtype)
+            _count(
+                maps, bits, magnitude, width, first, lowest, scale, scratch, centre, border, largest
+            )
+        for k in range(held):
+            finite[first + k] = largest[k] < infinity
+            usable[k] = usable[k] and finite[first + k]
+        gaps = best[first : first + held]
+        rows, some, others = _choose(
+            centre, border, usable, lengths, m, gaps, centre_at, border_at, marks, sums, table
+        )
+        kept, kept_border = np.empty(some, like.dtype), np.empty(others, like.dtype)
+        for b in range(len(images)):
+            shape = images[b], channels, size
+            maps = carray(_pointer(addresses[b]), shape, like.dtype)
+            _collect(
+                maps,
+                width,
+                first,
+                lowest,
+                scale,
+                usable,
+                scratch,
+                centre_at,
+                border_at,
+                kept,
+                kept_border,
+            )
+        work = np.full(held, _COMPARISONS * m, np.int64)
+        _settle(table[:rows], lengths, m, kept, kept_border, gaps, work)
+        for k in range(held):
+            unsettled[first + k] = not usable[k] or work[k] < 0
+
+
+@njit(nogil=True, error_model="numpy")
+def _extremes(maps: Array, width: int, first: int, lowest: Array, highest: Array) -> None:
     """Widens each channel's range, ``lowest`` to ``highest``, to hold its outermost ring."""
     size = maps.shape[2]
     for k in range(len(lowest)):
@@ -44,7 +157,8 @@ def extremes(maps: Array, width: int, first: int, lowest: Array, highest: Array)
         lowest[k], highest[k] = low, high
 
 
-def count(
+@njit(nogil=True, error_model="numpy")
+def _count(
     maps: Array,
     bits: Array,
     magnitude: Any,
@@ -95,7 +209,8 @@ def count(
         largest[k] = most
 
 
-def choose(
+@njit(nogil=True, error_model="numpy")
+def _choose(
     centre: Array,
     border: Array,
     usable: Array,
@@ -118,7 +233,7 @@ def choose(
     rows, kept, kept_border = 0, 0, 0
     slots = centre.shape[1]
     groups = slots // GROUP
-    for k in range(len(centre)):
+    for k in range(len(usable)):
         centre_at[k, :] = -1
         border_at[k, :, :] = -1
         if not usable[k]:
@@ -185,7 +300,8 @@ def choose(
     return rows, kept, kept_border
 
 
-def collect(
+@njit(nogil=True, error_model="numpy")
+def _collect(
     maps: Array,
     width: int,
     first: int,
@@ -237,7 +353,8 @@ def collect(
                             rim[side, row[x]] = to + 1
 
 
-def settle(
+@njit(nogil=True, error_model="numpy")
+def _settle(
     table: Array,
     lengths: Array,
     m: int,
@@ -258,7 +375,7 @@ def settle(
         some = kept_border[row[5] : row[5] + row[6]]
         if work[k] < 0:
             continue
-        if len(some) > INSERTED:
+        if len(some) > _INSERTED:
             some.sort()
         else:
             for i in range(1, len(some)):
