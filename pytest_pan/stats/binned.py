@@ -4,7 +4,8 @@ A channel's values are counted in slots, which cut the range of its border value
 Between two slots both distribution functions are known, and so is each statistic's gap there. In a
 slot they are known to lie between their values at its two ends, which bounds the gaps inside. Only
 a slot whose bound exceeds the largest gap found between slots can hold the supremum. There are few
-of those, and the values in them are looked at one by one.
+of those, and the values in them are looked at one by one. A channel whose values the slots do not
+tell apart, as the range overflows or an outlier leaves most in one slot, is sorted after all.
 
 The slot of a value never falls as the value grows, rounding included, and border and centre values
 are treated alike. So every count is exact, and the statistics are those of the sort bit for bit.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,7 +29,7 @@ _WORTH_A_THREAD = 1 << 16
 _BLOCK_BYTES = 1 << 20  # the two passes over a block of channels find it in the cache
 
 WORTHWHILE = 1 << 26
-"""Values of an audit from which numba's import and the kernels' start, 0.6 s, are made up for."""
+"""Values of an audit from which numba's import and the kernels' start, 0.7 s, are made up for."""
 
 
 def installed() -> bool:
@@ -35,10 +37,15 @@ def installed() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
+def started() -> bool:
+    """Whether this process has loaded the kernels, so that even few values are worth a call."""
+    return "pytest_pan.stats.kernels" in sys.modules
+
+
 def worthwhile(values: int, like: Tensor) -> bool:
     """Whether so many values, all told and of this kind, are better counted than sorted."""
     known = like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64)
-    return known and values >= WORTHWHILE and installed()
+    return known and installed() and (started() or values >= WORTHWHILE)
 
 
 def binned_statistics(batches: Sequence[Tensor]) -> tuple[KS, Tensor]:
@@ -51,7 +58,7 @@ def binned_statistics(batches: Sequence[Tensor]) -> tuple[KS, Tensor]:
     """
     from pytest_pan.stats import kernels  # imports numba
 
-    kept = [batch.detach().contiguous() for batch in batches]
+    kept = [batch.detach().to(batches[0].dtype).contiguous() for batch in batches]
     images = np.array([len(batch) for batch in kept], dtype=np.int64)
     _, channels, height, width = kept[0].shape
     lengths = images.sum() * np.array([width, width, height, height], dtype=np.int64)
@@ -62,19 +69,18 @@ def binned_statistics(batches: Sequence[Tensor]) -> tuple[KS, Tensor]:
     finite, unsettled = np.zeros(channels, dtype=bool), np.zeros(channels, dtype=bool)
     kind = kept[0].numpy().dtype
 
+    block = max(1, _BLOCK_BYTES * channels // sum(batch.nbytes for batch in kept))
+    slots = min(max(1 << (m // 16).bit_length(), 128), 8192)
+
     def examine(share: tuple[int, int]) -> None:
         kernels.examine(
-            np.array([batch.data_ptr() for batch in kept], dtype=np.int64),
-            images,
-            np.empty(0, kind),
-            np.empty(0, f"i{kind.itemsize}"),
-            channels,
-            width,
+            (np.array([batch.data_ptr() for batch in kept], dtype=np.int64), images),
+            (np.empty(0, kind), np.empty(0, f"i{kind.itemsize}")),
+            (channels, height, width),
             share,
-            max(1, _BLOCK_BYTES * channels // sum(batch.nbytes for batch in kept)),
-            min(max(1 << (m // 8).bit_length(), 64), 8192),
-            m,
+            (min(block, channels), slots),
             lengths,
+            m,
             gaps,
             finite,
             unsettled,
