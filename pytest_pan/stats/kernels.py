@@ -1,32 +1,138 @@
-"""Loops of :mod:`pytest_pan.stats.binned`: plain Python, which that module compiles.
+"""Loops of :mod:`pytest_pan.stats.binned`, compiled by numba. Importing this imports numba.
 
-Each works on a block of channels, ``first`` to ``first + len(lowest)`` of maps (N, C, H W), and
-calls no other, so that each compiles by itself. ``slots`` is scratch for some rows of one map. The
-compiler vectorises a loop that runs over a slice from its start, but no reduction of floats, as
-that would change the order of their arithmetic.
+:func:`examine` does a share of a site's channels, a block at a time, in one call: a thread that
+came back to Python in between would wait for the other threads. The rest are its steps; they take
+maps (N, C, H W) and work on the channels of a block, K from ``first`` on.
+
+The compiler vectorises a loop that runs over a slice from its start, but no reduction of floats, as
+that would change the order of their arithmetic. What is stored of the compilation is renewed when
+this file changes; who edits ``suprema.py`` alone has to delete it (``__pycache__/*.nbi``).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import carray, njit, types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from pytest_pan.stats.suprema import GROUP, Slots, choose, settle
 
 Array = NDArray[Any]
 
-GROUP = 16
-"""Slots that are looked at as one first."""
-
-INSERTED = 32
-"""Values that are sorted by insertion at most."""
-
-COLUMNS = 8
-"""Of the table of candidates: channel, side, then start, number and rank in centre and border."""
+_SCRATCH = 4096
+"""Values of a map that are given slots at a time, but a row at least."""
 
 
-def extremes(maps: Array, width: int, first: int, lowest: Array, highest: Array) -> None:
-    """Widens each channel's range, ``lowest`` to ``highest``, to hold its outermost ring."""
+class Block(NamedTuple):
+    """The channels that are worked on: a value of each."""
+
+    lowest: Array
+    """Of the border values; ``highest`` too."""
+    highest: Array
+    scale: Array
+    """Slots per unit."""
+    usable: Array
+    """Whether slots can tell its values apart, and all are finite."""
+    largest: Array
+    """Greatest magnitude, as the integer of the same bits: NaN is greater than infinity."""
+
+
+def kept_on_disk(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles a function when it is first called, once and for all where it can be stored."""
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder to store it in
+        return njit(**options)(function)
+
+
+@intrinsic
+def _pointer(typing: Any, address: Any) -> Any:  # noqa: ARG001
+    """An address as a pointer: numba takes no list of arrays, but arrays at addresses."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.voidptr(types.intp), generate
+
+
+@kept_on_disk
+def examine(
+    batches: tuple[Array, Array],
+    likes: tuple[Array, Array],
+    shape: tuple[int, int, int],
+    share: tuple[int, int],
+    cut: tuple[int, int],
+    lengths: Array,
+    m: int,
+    best: Array,
+    finite: Array,
+    unsettled: Array,
+) -> None:
+    """Fills best (C, 4, 3), finite (C,) and unsettled (C,) for a share of the channels.
+
+    ``batches`` are the addresses of contiguous maps and their numbers of images; ``likes`` have
+    the maps' type and that of integers of its size; ``shape`` is (C, H, W). ``cut`` says how many
+    channels to take at a time, and how many slots. ``lengths`` (4,) and ``m`` are the numbers of
+    border and centre values of a channel.
+    """
+    (addresses, images), (like, bits_like) = batches, likes
+    channels, height, width = shape
+    size, (block, count) = height * width, cut
+    kind, infinity = like.dtype.type, np.full(1, np.inf, like.dtype).view(bits_like.dtype)[0]
+    row = np.empty(min(max(1, _SCRATCH // width) * width, size), np.uint32)
+    centre, border = np.empty((block, count), np.int32), np.empty((block, 4, count), np.int32)
+    marks, sums = np.empty(count, np.uint8), np.empty((5, count // GROUP + 1), np.int64)
+    table = np.empty((block * count * 4, 8), np.int64)
+    at = Slots(
+        row, centre, border, np.empty_like(centre), np.empty_like(border), marks, sums, table
+    )
+    for first in range(share[0], share[1], block):
+        held = min(block, share[1] - first)
+        these = Block(
+            np.full(held, np.inf, like.dtype),
+            np.full(held, -np.inf, like.dtype),
+            np.empty(held, like.dtype),
+            np.empty(held, np.bool_),
+            np.zeros(held, bits_like.dtype),
+        )
+        for b in range(len(images)):
+            maps = carray(_pointer(addresses[b]), (images[b], channels, size), like.dtype)
+            _extremes(maps, width, first, these)
+        for k in range(held):
+            times = kind(count - 2.5) / (these.highest[k] - these.lowest[k])
+            if these.highest[k] == these.lowest[k]:  # as of a dead channel: any slot will do
+                times = kind(1)
+            these.usable[k] = np.isfinite(times) and times > 0
+            these.scale[k] = times if these.usable[k] else kind(0)
+        centre[:], border[:] = 0, 0
+        for b in range(len(images)):
+            shape_here = images[b], channels, size
+            maps = carray(_pointer(addresses[b]), shape_here, like.dtype)
+            bits = carray(_pointer(addresses[b]), shape_here, bits_like.dtype)
+            _count(maps, bits, width, first, these, at)
+        for k in range(held):
+            finite[first + k] = these.largest[k] < infinity
+            these.usable[k] = these.usable[k] and finite[first + k]
+        gaps, crowded = best[first : first + held], np.zeros(held, np.bool_)
+        rows, some, others = choose(these.usable, lengths, m, gaps, at)
+        kept, kept_border = np.empty(some, like.dtype), np.empty(others, like.dtype)
+        for b in range(len(images)):
+            maps = carray(_pointer(addresses[b]), (images[b], channels, size), like.dtype)
+            _collect(maps, width, first, these, at, kept, kept_border)
+        settle(table[:rows], lengths, m, kept, kept_border, gaps, crowded)
+        for k in range(held):
+            unsettled[first + k] = crowded[k] or not these.usable[k]
+
+
+@njit(nogil=True, error_model="numpy")
+def _extremes(maps: Array, width: int, first: int, these: Block) -> None:
+    """Widens each channel's range to hold its outermost ring."""
+    lowest, highest = these.lowest, these.highest
     size = maps.shape[2]
     for k in range(len(lowest)):
         low, high = lowest[k], highest[k]
@@ -44,24 +150,12 @@ def extremes(maps: Array, width: int, first: int, lowest: Array, highest: Array)
         lowest[k], highest[k] = low, high
 
 
-def count(
-    maps: Array,
-    bits: Array,
-    magnitude: Any,
-    width: int,
-    first: int,
-    lowest: Array,
-    scale: Array,
-    slots: Array,
-    centre: Array,
-    border: Array,
-    largest: Array,
-) -> None:
-    """Counts values by slot: adds to centre (K, slots) and border (K, 4, slots).
-
-    ``bits`` are the maps as integers, and ``largest`` (K,) becomes the greatest of them without
-    its sign (``& magnitude``): the greatest magnitude, and NaN is greater than infinity.
-    """
+@njit(nogil=True, error_model="numpy")
+def _count(maps: Array, bits: Array, width: int, first: int, these: Block, at: Slots) -> None:
+    """Adds the maps' values to the counts; ``bits`` are the same maps as integers."""
+    slots, centre, border = at.row, at.centre, at.border
+    lowest, scale, largest = these.lowest, these.scale, these.largest
+    magnitude = np.iinfo(bits.dtype).max  # all but the sign
     size = maps.shape[2]
     kind, integer = maps.dtype.type, bits.dtype.type
     one, zero, top = kind(1), kind(0), kind(centre.shape[1] - 1)
@@ -79,12 +173,12 @@ def count(
                 for i in range(len(values)):
                     pattern = integer(patterns[i] & magnitude)
                     most = pattern if pattern > most else most
-                for at in range(0, len(values), width):
-                    row = slots[at : at + width]
-                    if start + at == 0:
+                for left in range(0, len(values), width):
+                    row = slots[left : left + width]
+                    if start + left == 0:
                         for slot in row:
                             rim[0, slot] += 1
-                    elif start + at + width == size:
+                    elif start + left + width == size:
                         for slot in row:
                             rim[1, slot] += 1
                     else:
@@ -95,117 +189,19 @@ def count(
         largest[k] = most
 
 
-def choose(
-    centre: Array,
-    border: Array,
-    usable: Array,
-    lengths: Array,
-    m: int,
-    best: Array,
-    centre_at: Array,
-    border_at: Array,
-    marks: Array,
-    sums: Array,
-    table: Array,
-) -> tuple[int, int, int]:
-    """Finds the slots that may hold a supremum, and lays out where their values are to be kept.
-
-    ``best`` (K, 4, 3) becomes what the boundaries of slots attain of KS, KS+ and KS-, in counts.
-    ``centre_at`` and ``border_at``, shaped as the counts, become where the next value of a slot
-    goes, or -1. ``marks`` (slots,) and ``sums`` (5, groups + 1) are scratch. Returns the rows of
-    the table, and how many values of the centre and of the border will be kept.
-    """
-    rows, kept, kept_border = 0, 0, 0
-    slots = centre.shape[1]
-    groups = slots // GROUP
-    for k in range(len(centre)):
-        centre_at[k, :] = -1
-        border_at[k, :, :] = -1
-        if not usable[k]:
-            continue
-        marks[:] = 0
-        for which in range(5):
-            counts = centre[k] if which == 4 else border[k, which]
-            total = 0
-            sums[which, 0] = 0
-            for g in range(groups):
-                for number in counts[g * GROUP : (g + 1) * GROUP]:
-                    total += number
-                sums[which, g + 1] = total
-        for side in range(4):
-            n = lengths[side]
-            two, plus, minus = 0, 0, 0
-            for g in range(1, groups):
-                upto, through = sums[4, g], sums[side, g]
-                two = max(two, abs(through * m - upto * n))
-                plus = max(plus, max(0, upto - (m - n)) - through)
-                minus = max(minus, through - min(upto, n))
-            # twice over the groups that may hold more: their boundaries, then their insides
-            for inside in range(2):
-                for g in range(groups):
-                    below, before = sums[4, g], sums[side, g]
-                    upto, through = sums[4, g + 1], sums[side, g + 1]
-                    if through == before or not (
-                        through * m - below * n > two
-                        or upto * n - before * m > two
-                        or max(0, upto - (m - n)) - before > plus
-                        or through - min(below, n) > minus
-                    ):
-                        continue
-                    upto, through = below, before
-                    for s in range(g * GROUP, (g + 1) * GROUP):
-                        below, before = upto, through
-                        upto += centre[k, s]
-                        through += border[k, side, s]
-                        if not inside:
-                            two = max(two, abs(through * m - upto * n))
-                            plus = max(plus, max(0, upto - (m - n)) - through)
-                            minus = max(minus, through - min(upto, n))
-                        elif through > before and (
-                            through * m - below * n > two
-                            or upto * n - before * m > two
-                            or max(0, upto - (m - n)) - before > plus
-                            or through - min(below, n) > minus
-                        ):
-                            marks[s] |= 1 << side
-                            row = table[rows]
-                            row[0], row[1], row[2], row[4] = k, side, s, below
-                            row[5], row[6], row[7] = kept_border, through - before, before
-                            border_at[k, side, s] = kept_border
-                            kept_border += through - before
-                            rows += 1
-            best[k, side, 0], best[k, side, 1], best[k, side, 2] = two, plus, minus
-        for s in range(slots):
-            if marks[s]:
-                centre_at[k, s] = kept
-                kept += centre[k, s]
-    for r in range(rows):
-        k, s = table[r, 0], table[r, 2]
-        table[r, 2], table[r, 3] = centre_at[k, s], centre[k, s]
-    return rows, kept, kept_border
-
-
-def collect(
-    maps: Array,
-    width: int,
-    first: int,
-    lowest: Array,
-    scale: Array,
-    usable: Array,
-    slots: Array,
-    centre_at: Array,
-    border_at: Array,
-    kept: Array,
-    kept_border: Array,
+@njit(nogil=True, error_model="numpy")
+def _collect(
+    maps: Array, width: int, first: int, these: Block, at: Slots, kept: Array, kept_border: Array
 ) -> None:
     """Keeps the values in the candidate slots, each slot's together."""
+    slots, centre_at, border_at = at.row, at.centre_at, at.border_at
     size = maps.shape[2]
     kind = maps.dtype.type
     one, zero, top = kind(1), kind(0), kind(centre_at.shape[1] - 1)
-    for k in range(len(lowest)):
-        if not usable[k]:
+    for k in range(len(these.usable)):
+        if not these.usable[k]:
             continue
-        low, times = lowest[k], scale[k]
+        low, times = these.lowest[k], these.scale[k]
         inner, rim = centre_at[k], border_at[k]
         for image in range(len(maps)):
             for start in range(0, size, len(slots)):
@@ -214,10 +210,10 @@ def collect(
                     f = (values[i] - low) * times + one
                     f = f if f > zero else zero  # NaN too becomes 0
                     slots[i] = np.int32(min(f, top))
-                for at in range(0, len(values), width):
-                    row, line = slots[at : at + width], values[at : at + width]
-                    if start + at == 0 or start + at + width == size:
-                        side = 0 if start + at == 0 else 1
+                for left in range(0, len(values), width):
+                    row, line = slots[left : left + width], values[left : left + width]
+                    if start + left == 0 or start + left + width == size:
+                        side = 0 if start + left == 0 else 1
                         for x in range(width):
                             to = rim[side, row[x]]
                             if to >= 0:
@@ -235,55 +231,3 @@ def collect(
                         if to >= 0:
                             kept_border[to] = line[x]
                             rim[side, row[x]] = to + 1
-
-
-def settle(
-    table: Array,
-    lengths: Array,
-    m: int,
-    kept: Array,
-    kept_border: Array,
-    best: Array,
-    work: Array,
-) -> None:
-    """Raises ``best`` to what the border values in the candidate slots attain.
-
-    A channel whose ``work`` (K,), comparisons that may still be made, falls below 0 is left.
-    """
-    for r in range(len(table)):
-        row = table[r]
-        k, side = row[0], row[1]
-        n = lengths[side]
-        values = kept[row[2] : row[2] + row[3]]
-        some = kept_border[row[5] : row[5] + row[6]]
-        if work[k] < 0:
-            continue
-        if len(some) > INSERTED:
-            some.sort()
-        else:
-            for i in range(1, len(some)):
-                value, to = some[i], i
-                while to > 0 and some[to - 1] > value:
-                    some[to] = some[to - 1]
-                    to -= 1
-                some[to] = value
-        two, plus, minus = best[k, side, 0], best[k, side, 1], best[k, side, 2]
-        j = 0
-        while j < len(some):
-            value = some[j]
-            before = row[7] + j
-            while j < len(some) and some[j] == value:
-                j += 1
-            through = row[7] + j
-            work[k] -= len(values)
-            if work[k] < 0:
-                break
-            less, more = 0, 0
-            for i in range(len(values)):
-                less += values[i] < value
-                more += values[i] > value
-            below, upto = row[4] + less, row[4] + len(values) - more
-            two = max(two, through * m - upto * n, below * n - before * m)
-            plus = max(plus, max(0, below - (m - n)) - before)
-            minus = max(minus, through - min(upto, n))
-        best[k, side, 0], best[k, side, 1], best[k, side, 2] = two, plus, minus

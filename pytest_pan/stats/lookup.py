@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pytest_pan.stats.binned import compiled, installed
+from pytest_pan.stats.binned import installed
 
 Array = NDArray[Any]
 
@@ -52,7 +52,9 @@ def looked_up(values: Tensor, edges: Tensor) -> Tensor:
 
 @cache
 def _kernel() -> Callable[..., None]:
-    return compiled(count)  # type: ignore[no-any-return]
+    from pytest_pan.stats.kernels import kept_on_disk  # imports numba
+
+    return kept_on_disk(count)
 
 
 def count(

@@ -120,11 +120,23 @@ def test_a_border_outside_the_centre_is_told_without_looking_at_one_value() -> N
     assert ours.plus[0].tolist() == [1, 1, 1]
 
 
-def test_an_outlier_that_leaves_all_others_in_one_slot_agrees() -> None:
-    batch = normal(8, 4, 60, 60)
+@pytest.mark.parametrize("size", [12, 60])
+def test_an_outlier_that_leaves_all_others_in_one_slot_agrees(size: int) -> None:
+    batch = normal(8, 4, size, size)
     batch[0, 1, 0, 0] = 1e30
     batch[0, 2, 0, 0] = -1e9
-    batch[0, 3, 30, 30] = 1e30
+    batch[0, 3, 5, 5] = 1e30
+    agrees([batch])
+
+
+def test_borders_of_one_value_agree_whatever_the_centre_is() -> None:
+    batch = normal(4, 4, 25, 25)
+    for index in (0, -1):
+        batch[:, :, index] = 0.25
+        batch[:, :, :, index] = 0.25
+    batch[:, 1] = 0
+    batch[:, 2] = batch[:, 2].round(decimals=0)
+    batch[:, 3, 1:-1, 1:-1] = 0.25
     agrees([batch])
 
 
@@ -161,6 +173,7 @@ def test_a_channel_of_nothing_finite_does_not_stop_the_others() -> None:
 
 def detected(monkeypatch: pytest.MonkeyPatch, least: int) -> pans.Detected:
     monkeypatch.setattr(binned, "WORTHWHILE", least)
+    monkeypatch.setattr(binned, "started", lambda: False)
     torch.manual_seed(5)
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1))
     states = States(1 << 30)
@@ -188,6 +201,11 @@ def test_the_audit_finds_the_same_neurons_with_and_without_numba(monkeypatch) ->
 def test_a_small_audit_does_without_the_compiler(monkeypatch) -> None:
     monkeypatch.setattr(binned, "binned_statistics", lambda batches: pytest.fail("compiled"))
     assert detected(monkeypatch, 10**9).neurons
+
+
+def test_once_started_it_takes_small_sites_too(monkeypatch) -> None:
+    monkeypatch.setattr(binned, "started", lambda: True)
+    assert binned.worthwhile(1, torch.zeros(1))
 
 
 def test_a_device_or_a_precision_it_does_not_know_is_refused() -> None:

@@ -1,0 +1,198 @@
+"""Which slots may hold a supremum, and what is attained in them: the second half of the kernels.
+
+Compiled by numba as part of :func:`pytest_pan.stats.kernels.examine`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+GROUP = 16
+"""Slots that are looked at as one first."""
+
+_INSERTED = 32
+"""Values that are sorted by insertion at most."""
+
+_COMPARED = 16
+"""Different border values in a slot that are compared with each centre value there; with more of
+them the centre values are sorted."""
+
+_SORTED = 1 << 14
+"""Values that are sorted here at most: the sort of whole rows is the faster one."""
+
+
+class Slots(NamedTuple):
+    """Counts of a block by slot, and scratch."""
+
+    row: Array
+    """The slots of some rows of one map."""
+    centre: Array
+    """(K, slots)."""
+    border: Array
+    """(K, 4, slots)."""
+    centre_at: Array
+    """Where the next value in a slot is kept, or -1: (K, slots), and (K, 4, slots)."""
+    border_at: Array
+    marks: Array
+    """(slots,)."""
+    sums: Array
+    """Running totals of the groups: (5, groups + 1), the centre last."""
+    table: Array
+    """Candidates, a row a slot and side: channel, side, then where the kept values start, their
+    number, and the number of values in lower slots, of the centre; then the same of the border."""
+
+
+@njit(nogil=True, error_model="numpy")
+def _may_exceed(
+    best: tuple[int, int, int], below: int, upto: int, before: int, through: int, n: int, m: int
+) -> bool:
+    """Whether a value between two boundaries may attain more than the best so far.
+
+    ``below`` centre and ``before`` border values lie under the lower boundary, ``upto`` and
+    ``through`` under the upper one. Without border values in between nothing new is attained.
+    """
+    return through > before and (
+        through * m - below * n > best[0]
+        or upto * n - before * m > best[0]
+        or max(0, upto - (m - n)) - before > best[1]
+        or through - min(below, n) > best[2]
+    )
+
+
+@njit(nogil=True, error_model="numpy")
+def _attained(
+    best: tuple[int, int, int], upto: int, through: int, n: int, m: int
+) -> tuple[int, int, int]:
+    """The best so far, or what a boundary attains."""
+    return (
+        max(best[0], abs(through * m - upto * n)),
+        max(best[1], max(0, upto - (m - n)) - through),
+        max(best[2], through - min(upto, n)),
+    )
+
+
+@njit(nogil=True, error_model="numpy")
+def choose(usable: Array, lengths: Array, m: int, gaps: Array, at: Slots) -> tuple[int, int, int]:
+    """Finds the slots that may hold a supremum, and lays out where their values are to be kept.
+
+    ``gaps`` (K, 4, 3) become what the boundaries of slots attain of KS, KS+ and KS-, in counts.
+    Returns the rows of the table, and how many centre and border values will be kept.
+    """
+    centre, border, sums, table = at.centre, at.border, at.sums, at.table
+    rows, kept, kept_border = 0, 0, 0
+    groups = centre.shape[1] // GROUP
+    for k in range(len(usable)):
+        at.centre_at[k, :] = -1
+        at.border_at[k, :, :] = -1
+        if not usable[k]:
+            continue
+        at.marks[:] = 0
+        for which in range(5):
+            counts = centre[k] if which == 4 else border[k, which]
+            total = 0
+            sums[which, 0] = 0
+            for g in range(groups):
+                for number in counts[g * GROUP : (g + 1) * GROUP]:
+                    total += number
+                sums[which, g + 1] = total
+        for side in range(4):
+            n, best = lengths[side], (0, 0, 0)
+            for g in range(1, groups):
+                best = _attained(best, sums[4, g], sums[side, g], n, m)
+            # twice over the groups that may hold more: their boundaries, then their insides
+            for inside in range(2):
+                for g in range(groups):
+                    upto, through = sums[4, g], sums[side, g]
+                    ends = sums[4, g + 1], sums[side, g + 1]
+                    if not _may_exceed(best, upto, ends[0], through, ends[1], n, m):
+                        continue
+                    for s in range(g * GROUP, (g + 1) * GROUP):
+                        below, before = upto, through
+                        upto += centre[k, s]
+                        through += border[k, side, s]
+                        if not inside:
+                            best = _attained(best, upto, through, n, m)
+                        elif _may_exceed(best, below, upto, before, through, n, m):
+                            at.marks[s] = 1
+                            row = table[rows]
+                            row[0], row[1], row[2], row[4] = k, side, s, below
+                            row[5], row[6], row[7] = kept_border, through - before, before
+                            at.border_at[k, side, s] = kept_border
+                            kept_border += through - before
+                            rows += 1
+            gaps[k, side, 0], gaps[k, side, 1], gaps[k, side, 2] = best
+        for s in range(len(at.marks)):
+            if at.marks[s]:
+                at.centre_at[k, s] = kept
+                kept += centre[k, s]
+    for r in range(rows):
+        k, s = table[r, 0], table[r, 2]
+        table[r, 2], table[r, 3] = at.centre_at[k, s], centre[k, s]
+    return rows, kept, kept_border
+
+
+@njit(nogil=True, error_model="numpy")
+def settle(
+    table: Array,
+    lengths: Array,
+    m: int,
+    kept: Array,
+    kept_border: Array,
+    best: Array,
+    crowded: Array,
+) -> None:
+    """Raises ``best`` to what the border values in the candidate slots attain.
+
+    A channel that has too many values in one slot is marked in ``crowded`` (K,) and left.
+    """
+    for r in range(len(table)):
+        row = table[r]
+        k, side = row[0], row[1]
+        n = lengths[side]
+        values = kept[row[2] : row[2] + row[3]]
+        some = kept_border[row[5] : row[5] + row[6]]
+        if len(some) > _INSERTED:
+            some.sort()
+        else:
+            for i in range(1, len(some)):
+                value, to = some[i], i
+                while to > 0 and some[to - 1] > value:
+                    some[to] = some[to - 1]
+                    to -= 1
+                some[to] = value
+        distinct = 1
+        for i in range(1, len(some)):
+            distinct += some[i] != some[i - 1]
+        search = distinct > _COMPARED
+        if search and len(values) > _SORTED:
+            crowded[k] = True
+            continue
+        if search:
+            values.sort()
+        two, plus, minus = best[k, side, 0], best[k, side, 1], best[k, side, 2]
+        j = 0
+        while j < len(some):
+            value = some[j]
+            before = row[7] + j
+            while j < len(some) and some[j] == value:
+                j += 1
+            through = row[7] + j
+            if search:
+                less = np.searchsorted(values, value)
+                more = len(values) - np.searchsorted(values, value, side="right")
+            else:
+                less, more = 0, 0
+                for i in range(len(values)):
+                    less += values[i] < value
+                    more += values[i] > value
+            below, upto = row[4] + less, row[4] + len(values) - more
+            two = max(two, through * m - upto * n, below * n - before * m)
+            plus = max(plus, max(0, below - (m - n)) - before)
+            minus = max(minus, through - min(upto, n))
+        best[k, side, 0], best[k, side, 1], best[k, side, 2] = two, plus, minus
