@@ -1,14 +1,15 @@
-"""What detection costs, beside the bare forward pass and beside the method as published.
+"""What an audit costs, beside the bare forward pass and beside the method as published.
 
-    python benchmarks/detection.py [network ...] [--batch 16] [--rounds 5] [--device cpu]
-                                   [--no-scipy]
+    python benchmarks/detection.py [network ...] [--batch 16] [--rounds 7] [--device cpu] [--scipy]
 
 One process, one set of images, untrained weights (they compute as fast as trained ones). Each
 round times in turn: the bare forward pass, the forward pass with activations gathered, the
-statistics, and the portraits of the PANs found. Printed are medians, with the smallest and the
-largest, and what they add to the forward pass. Last, once, the published method: a Python loop
-over neurons and borders around scipy's ks_2samp, on the very same activations, and how many of
-its labels and statistics differ from ours.
+statistics by the counting engine and by the sort that it replaces, the portraits of the PANs
+found, and the comparison of the PAN-reflect, three RAND-reflect and reflect plans with the
+original (six forward passes and the floor's statistics; 2.5 % of each layer's neurons stand for
+PANs, since a network without training has too many). Ratios are taken round by round. With
+--scipy, last and once, the published method: a Python loop over neurons and borders around scipy's
+ks_2samp, on the very same activations, and how many of its labels and statistics differ from ours.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,20 +30,23 @@ from torchvision import models
 
 from pytest_pan import environment
 from pytest_pan.instrument.gate import borrowed
-from pytest_pan.probes import pans
+from pytest_pan.probes import effects, pans
 from pytest_pan.probes.portraits import portrayed
 from pytest_pan.probes.states import States
-from pytest_pan.records import Neuron, Settings
+from pytest_pan.records import Neuron, Settings, Site
+from pytest_pan.stats import binned
+
+NETWORKS = ["resnet50", "mobilenet_v2", "vgg16", "densenet121"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", default=["resnet50"])
+    parser.add_argument("networks", nargs="*", default=NETWORKS)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--no-scipy", action="store_true")
+    parser.add_argument("--scipy", action="store_true")
     options = parser.parse_args()
     where = environment.describe_device(environment.resolve_device(options.device))
     print(f"torch {torch.__version__}, {where}, batch {options.batch}")
@@ -47,11 +54,11 @@ def main() -> None:
         torch.manual_seed(0)
         network = models.get_model(name).to(options.device)
         images = torch.randn(options.batch, 3, options.size, options.size).to(options.device)
-        measure(name, network, images, options.rounds, scipy=not options.no_scipy)
+        measure(name, network, images, options.rounds, scipy=options.scipy)
 
 
 def measure(name: str, network: nn.Module, images: Tensor, rounds: int, *, scipy: bool) -> None:
-    times: dict[str, list[float]] = {"forward": [], "gather": [], "statistics": [], "portraits": []}
+    times: dict[str, list[float]] = defaultdict(list)
     wait = torch.cuda.synchronize if images.is_cuda else lambda: None
 
     def timed(stage: str, work: Callable[[], Any]) -> Any:
@@ -67,25 +74,70 @@ def measure(name: str, network: nn.Module, images: Tensor, rounds: int, *, scipy
             states = States(16 << 30)
             timed("forward", lambda: ready(images))
             timed("gather", lambda: pans.gather(ready, [(0, images)], states))
-            detected = timed("statistics", lambda: pans.detect(states, Settings()))
-            timed("portraits", lambda: list(portrayed(detected.neurons, states.by_site)))
-    medians = {stage: statistics.median(values[1:]) for stage, values in times.items()}
-    forward = medians["forward"]
+            with engine(counting=False):
+                timed("sort", lambda: pans.detect(states, Settings()))
+            with engine(counting=True):
+                detected = timed("statistics", lambda: pans.detect(states, Settings()))
+                timed("portraits", lambda: list(portrayed(detected.neurons, states.by_site)))
+                some = stand_ins(detected)
+                timed("compare", lambda: compare(ready, images, detected.sites, some))
+    rows = {stage: values[1:] for stage, values in times.items()}
     examined = sum(site.channels for site in detected.sites)
     print(
         f"\n{name}: {len(detected.sites)} layers, {examined} neurons, {len(detected.neurons)} PANs"
     )
-    for stage, values in times.items():
-        low, high = min(values[1:]), max(values[1:])
-        print(f"  {stage:<11} {medians[stage]:7.3f} s  ({low:.3f} to {high:.3f})")
-    gathering = statistics.median(
-        g - f for g, f in zip(times["gather"][1:], times["forward"][1:], strict=True)
-    )
-    detection = gathering + medians["statistics"]
-    print(f"  detection adds {detection / forward:.2f} of the forward pass")
-    print(f"  portraits add  {medians['portraits'] / forward:.2f}")
+    for stage, values in rows.items():
+        print(f"  {stage:<11} {spread(values)} s")
+    gathered = [g - f for g, f in zip(rows["gather"], rows["forward"], strict=True)]
+    for text, stage in (("detection adds", "statistics"), ("by sorting it would add", "sort")):
+        every = zip(gathered, rows[stage], rows["forward"], strict=True)
+        print(f"  {text} {spread([(g + s) / f for g, s, f in every])} of the forward pass")
+    every = zip(rows["gather"], rows["statistics"], rows["compare"], rows["forward"], strict=True)
+    whole = [(g + s + c) / (7 * f) for g, s, c, f in every]
+    print(f"  detection and comparisons take {spread(whole)} of their seven forward passes")
     if scipy:
+        forward = statistics.median(rows["forward"])
+        detection = statistics.median(gathered) + statistics.median(rows["statistics"])
         published(states, detected.neurons, forward, detection)
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+@contextmanager
+def engine(*, counting: bool) -> Iterator[None]:
+    """Lets the statistics be counted or sorted, whatever the number of values."""
+    before = binned.WORTHWHILE, binned.worthwhile
+    binned.WORTHWHILE = 0
+    if not counting:
+        binned.worthwhile = lambda values, like: False
+    try:
+        yield
+    finally:
+        binned.WORTHWHILE, binned.worthwhile = before
+
+
+def stand_ins(detected: pans.Detected) -> list[Neuron]:
+    """2.5 % of each layer's neurons, as if they were its PANs."""
+    one = detected.neurons[0]
+    return [
+        replace(one, site=site.name, channel=channel)
+        for site in detected.sites
+        for channel in range(0, site.channels, 40)
+    ]
+
+
+def compare(network: nn.Module, images: Tensor, sites: list[Site], chosen: list[Neuron]) -> None:
+    effects.examine(
+        network,
+        [(0, (images, None))],
+        sites,
+        chosen,
+        settings=Settings(memory=32 << 30),
+        device=images.device,
+        expected=len(images),
+    )
 
 
 def published(states: States, neurons: list[Neuron], forward: float, detection: float) -> None:

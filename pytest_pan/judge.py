@@ -25,11 +25,28 @@ def _judge_one(audit: Audit, limit: Limit) -> Verdict:
     evidence = [missing] if missing else []
     if not missing and not within:
         evidence = _evidence(audit, limit)
+    if open_ := _open(audit, limit):
+        evidence = [open_, *evidence]
     return Verdict(
         limit=limit,
         value=value,
         outcome="pass" if within else "fail",
         evidence=tuple(evidence),
+    )
+
+
+def _open(audit: Audit, limit: Limit) -> str:
+    """Says so where the figure is known within bounds only, and the limit lies between them."""
+    measured = audit.measures.get(limit.measure)
+    if measured is None or measured.bounds is None or limit.target:
+        return ""
+    low, high = measured.bounds
+    if not min(low, measured.value) <= limit.bound <= max(high, measured.value):
+        return ""
+    text = measures.find(limit.measure).text
+    return (
+        f"values were counted between edges: it is from {text(low)} to {text(high)}, which does "
+        "not tell on which side of the limit; more memory makes it exact"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,9 +85,17 @@ def test_a_limit_includes_its_bound(
     assert (verdict.value, verdict.outcome) == (value, outcome)
 
 
-def test_an_undefined_value_holds_no_limit(real: Audit) -> None:
-    from dataclasses import replace
+@pytest.mark.parametrize(("bound", "told"), [(13, False), (14, True), (15, True), (17, False)])
+def test_a_limit_within_the_bounds_of_a_counted_figure_is_said_to_be_open(
+    real: Audit, bound: float, told: bool
+) -> None:
+    counted = replace(real.measures["pan_count"], bounds=(14.0, 16.0))
+    audit = replace(real, measures={**real.measures, "pan_count": counted})
+    (verdict,) = judge(audit, measures.limits("max_pan_count", bound, origin="here"))
+    assert ("from 14 to 16" in explain(audit, verdict)) == told
 
+
+def test_an_undefined_value_holds_no_limit(real: Audit) -> None:
     nothing = replace(real.measures["pan_fraction"], value=float("nan"), sites={})
     empty = replace(real, measures={**real.measures, "pan_fraction": nothing})
     limits = [

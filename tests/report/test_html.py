@@ -26,7 +26,7 @@ from report.build import (
 from report.pages import Page, browse, contrast, opened
 
 from pytest_pan.measures import MEASURES
-from pytest_pan.records import PAN_TYPES, Audit, Skip
+from pytest_pan.records import PAN_TYPES, Audit, Side, Skip
 from pytest_pan.report import html
 
 
@@ -342,3 +342,13 @@ def test_the_search_leaves_what_matches_and_opens_its_layer(tmp_path: Path) -> N
     left = {attrs["id"] for attrs in articles if "hidden" not in attrs}
     assert left == {"mobilenet_v2/features.1.conv/3"}
     assert opened(dom) == {"mobilenet_v2/features.1.conv"}
+
+
+def test_a_neuron_that_the_error_leaves_open_says_on_which_sides() -> None:
+    side, none = Side.parse("TB"), Side(0)
+    neurons = [
+        make_neuron(channel=at, error=0.0012, undecided=open_)
+        for at, open_ in ((1, side), (2, none))
+    ]
+    page = html.render([make_audit(sites=[make_site()], neurons=neurons)])
+    assert page.count("within ±0.0012 it may be otherwise on TB") == 1
