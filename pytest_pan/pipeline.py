@@ -297,6 +297,7 @@ class _Job:
             device=self.device,
             task=self.settings.task,
             pick=pick,
+            memory=self.settings.memory,
         )
         with self._or_partial(result), self._borrowed() as ready:
             for batch, _ in self.source:
@@ -308,6 +309,7 @@ class _Job:
         return replace(
             result,
             intrusion=found,
+            notes=(*result.notes, *probe.notes),
             measures={**result.measures, **{m.measure: m for m in measured(found)}},
             skips=(*result.skips, *(Skip(what=what, why=why) for what, why in skips.items())),
             seconds=self._seconds(result, "intrusion", started),

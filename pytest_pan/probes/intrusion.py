@@ -102,7 +102,9 @@ class IntrusionProbe:
     """Runs the images as they are and with each line of zeros; :meth:`findings` at the end.
 
     ``skips`` names samples whose outputs are not finite, which count for nothing; ``left_out``
-    the sites that are not asked, and why. ``held`` is the number of bytes of samples in memory.
+    the sites that are not asked, and why. ``held`` is the number of bytes of samples in memory:
+    beyond ``memory`` no more are taken, so that who fires is told from the ``heard`` first images,
+    and what happens to the outputs from all of them.
     """
 
     def __init__(
@@ -115,10 +117,12 @@ class IntrusionProbe:
         device: torch.device,
         task: str = "auto",
         pick: Pick | None = None,
+        memory: int = 4 << 30,
     ) -> None:
         self.skips: dict[str, str] = {}
         self.left_out: dict[str, str] = {}
-        self.images = self.held = 0
+        self.images = self.held = self.heard = 0
+        self._memory = memory
         self._theta, self._task, self._pick = theta, task, pick
         self._asked = _whom_to_ask(sites, neurons, theta, seed, device)
         self._clean: dict[str, Samples] = {}
@@ -142,11 +146,23 @@ class IntrusionProbe:
         if not keep.any():
             return
         self.images += int(keep.sum())
-        self._keep(self._clean, clean, keep)
+        room = self.held < self._memory
+        self.heard += int(keep.sum()) if room else 0
+        if room:
+            self._keep(self._clean, clean, keep)
         before = outputs.select(before, keep)
         for line, (reading, strips) in zip(self._lines.values(), seen, strict=True):
-            self._keep(line.strips, strips, keep)
+            if room:
+                self._keep(line.strips, strips, keep)
             _compare(line, before, outputs.select(reading, keep))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Says so where who fires was told from a part of the images."""
+        if self.heard == self.images:
+            return ()
+        part = f"the first {self.heard} of {self.images} images"
+        return (f"who fires on a line of zeros is told from {part}: more do not fit in memory",)
 
     def _leave_out(self, size: tuple[int, int]) -> None:
         for name, asked in self._asked.items():

@@ -271,3 +271,19 @@ def test_the_record_goes_to_json_and_back(fired: float | None) -> None:
         images=4,
     )
     assert Intrusion.from_json(json.loads(json.dumps(record.to_json()))) == record
+
+
+def test_beyond_the_memory_who_fires_is_told_from_the_first_images_and_that_is_said() -> None:
+    images = bright_images(count=40, size=32)
+    model = conv(torch.stack([missing("T"), single(1)]))
+    kept = probed(model, images, sizes=[10] * 4, memory=1)
+    first = probed(model, images[:10])
+    every = probed(model, images, sizes=[10] * 4)
+    assert (kept.heard, kept.images) == (10, 40)
+    assert "the first 10 of 40 images" in kept.notes[0]
+    assert every.notes == ()
+    for ours, theirs, whole in zip(
+        kept.findings(), first.findings(), every.findings(), strict=True
+    ):
+        assert (ours.pans_fired, ours.others_fired) == (theirs.pans_fired, theirs.others_fired)
+        assert ours.sample_influence == whole.sample_influence
