@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
 from pytest_pan import measures
 from pytest_pan.plans import Control
-from pytest_pan.records import Audit, Limit, Verdict
+from pytest_pan.records import Audit, Limit, Measured, Verdict
 
 _WORST_LAYERS = 3
 _WORST_NEURONS = 5
@@ -38,7 +39,7 @@ def _judge_one(audit: Audit, limit: Limit) -> Verdict:
 def _open(audit: Audit, limit: Limit) -> str:
     """Says so where the figure is known within bounds only, and the limit lies between them."""
     measured = audit.measures.get(limit.measure)
-    if measured is None or measured.bounds is None or limit.target:
+    if measured is None or measured.bounds is None or limit.target or limit.layer:
         return ""
     low, high = measured.bounds
     if not min(low, measured.value) <= limit.bound <= max(high, measured.value):
@@ -67,8 +68,37 @@ def _value(audit: Audit, limit: Limit) -> tuple[float, str]:
             hint = f"; did you mean {close[0]!r}?" if close else ""
             return math.nan, f"no class {limit.target!r} among {len(measured.classes)}{hint}"
         return measured.classes[limit.target], ""
+    if limit.layer:
+        by_site = _matching(measured, limit)
+        if not by_site:
+            return math.nan, _no_layer(audit, measured, limit)
+        return (max if limit.direction == "max" else min)(by_site.values()), ""
     undefined = "undefined: no layer was examined" if math.isnan(measured.value) else ""
     return measured.value, undefined
+
+
+def _matching(measured: Measured, limit: Limit) -> dict[str, float]:
+    """The figures of the layers that a limit on a glob of layers bounds."""
+    return {
+        name: value
+        for name, value in measured.sites.items()
+        if fnmatchcase(name, limit.layer)
+        and not any(fnmatchcase(name, before) for before in limit.besides)
+    }
+
+
+def _no_layer(audit: Audit, measured: Measured, limit: Limit) -> str:
+    """Why a glob bounds nothing, with the nearest names."""
+    if any(fnmatchcase(name, limit.layer) for name in measured.sites):
+        before = ", ".join(limit.besides)
+        return f"every layer that {limit.layer!r} matches is bounded by what is before it: {before}"
+    skips = [f"{s.what} ({s.why})" for s in audit.skips if fnmatchcase(s.what, limit.layer)]
+    if skips:
+        return f"no examined layer matches {limit.layer!r}; not examined: {', '.join(skips[:3])}"
+    plain = limit.layer.strip("*.?")
+    close = difflib.get_close_matches(plain, measured.sites, n=3, cutoff=0.3)
+    hint = ", ".join(close or list(measured.sites)[:3])
+    return f"no examined layer matches {limit.layer!r}" + (f"; nearest: {hint}" if hint else "")
 
 
 def _evidence(audit: Audit, limit: Limit) -> list[str]:
@@ -79,11 +109,17 @@ def _evidence(audit: Audit, limit: Limit) -> list[str]:
     control = audit.measures[of].control
     if control is not None:
         return _beside(audit, of, control, of_class=bool(limit.target))
-    by_site = dict(audit.measures[limit.measure].sites)
-    if limit.measure.startswith("layer") and limit.direction == "max":
+    measured = audit.measures[limit.measure]
+    by_site = _matching(measured, limit) if limit.layer else dict(measured.sites)
+    if (limit.layer or limit.measure.startswith("layer")) and limit.direction == "max":
         by_site = {name: value for name, value in by_site.items() if value > limit.bound}
-    worst = sorted(by_site.items(), key=lambda item: -item[1])[:_WORST_LAYERS]
-    lines = [f"{name}: {measure.text(value)}" for name, value in worst if value]
+    least_first = limit.layer and limit.direction == "min"
+    worst = sorted(by_site.items(), key=lambda item: item[1] if least_first else -item[1])
+    lines = [
+        f"{name}: {measure.text(value)}"
+        for name, value in worst[:_WORST_LAYERS]
+        if value or limit.layer
+    ]
     if "pan" not in limit.measure.split("_"):
         return lines
     pans = sorted((n for n in audit.neurons if n.site in by_site), key=lambda n: -n.strength)
@@ -119,7 +155,7 @@ def explain(audit: Audit, verdict: Verdict, *, report: str = "") -> str:
     measure = measures.find(limit.measure)
     relation = "is above" if limit.direction == "max" else "is below"
     lines = [
-        f"{audit.model['name']}: {_subject(limit)} {measure.text(verdict.value)} {relation} "
+        f"{audit.model['name']}: {limit.subject} {measure.text(verdict.value)} {relation} "
         f"{limit.keyword} = {measure.text(limit.bound)} ({limit.origin})",
         f"  {audit.pan_count} of {audit.neuron_count} neurons in {len(audit.sites)} layers are "
         f"padding aware, on {audit.images['count']} images at theta {audit.settings.theta}",
@@ -127,7 +163,3 @@ def explain(audit: Audit, verdict: Verdict, *, report: str = "") -> str:
         f"  look closer: {report or 'add --pan-report=html to the command'}",
     ]
     return "\n".join(lines)
-
-
-def _subject(limit: Limit) -> str:
-    return f"{limit.measure} of {limit.target}" if limit.target else limit.measure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pytest_pan.errors import ConfigError
@@ -197,8 +197,9 @@ def find(name: str, *, where: str = "") -> Measure:
 def limits(keyword: str, bound: Any, *, origin: str) -> tuple[Limit, ...]:
     """``max_pan_fraction, 0.03`` as limits; ``origin`` says where it was written.
 
-    A bound of a class is written ``{"tench": 0.05}``: a limit each. Raises :class:`ConfigError`
-    for an unknown keyword and for a bound that no value could meet.
+    Bounds of classes are written ``{"tench": 0.05}``, those of layers by globs, the first that
+    matches a layer bounding it: ``{"features.1.*": 0.2, "*": 0.05}``; a limit each. Raises
+    :class:`ConfigError` for an unknown keyword and for a bound that no value could meet.
     """
     side, _, name = keyword.partition("_")
     if side not in ("max", "min") or name not in BY_NAME:
@@ -211,22 +212,38 @@ def limits(keyword: str, bound: Any, *, origin: str) -> tuple[Limit, ...]:
         )
     direction: Literal["max", "min"] = "max" if side == "max" else "min"
     if isinstance(bound, Mapping):
-        if name not in BY_CLASS or not bound:
-            allowed = ", ".join(BY_CLASS)
-            what = f"bounds by class of {keyword}"
-            raise ConfigError(what, where=origin, got=repr(bound), allowed=f"those of {allowed}")
-        return tuple(
-            Limit(
-                measure=name,
-                direction=direction,
-                bound=_bound(keyword, value, name, origin),
-                origin=origin,
-                target=str(target),
-            )
-            for target, value in bound.items()
-        )
+        return _by_part(direction, name, bound, origin)
     value = _bound(keyword, bound, name, origin)
     return (Limit(measure=name, direction=direction, bound=value, origin=origin),)
+
+
+def _by_part(
+    direction: Literal["max", "min"], name: str, table: Mapping[Any, Any], origin: str
+) -> tuple[Limit, ...]:
+    keyword = f"{direction}_{name}"
+    by_layer = [measure.name for measure in MEASURES if measure.per_site]
+    if not table or not (name in BY_CLASS or name in by_layer):
+        raise ConfigError(
+            f"bounds by class or layer of {keyword}",
+            where=origin,
+            got=repr(dict(table)),
+            allowed=f"by class those of {', '.join(BY_CLASS)}, by layer those of "
+            + ", ".join(by_layer),
+        )
+    found: list[Limit] = []
+    for part, value in table.items():
+        whole = Limit(
+            measure=name,
+            direction=direction,
+            bound=_bound(f"{keyword}[{part}]", value, name, origin),
+            origin=origin,
+        )
+        if name in BY_CLASS:
+            found.append(replace(whole, target=str(part)))
+        else:
+            before = tuple(limit.layer for limit in found)
+            found.append(replace(whole, layer=str(part), besides=before))
+    return tuple(found)
 
 
 def _bound(keyword: str, bound: Any, name: str, origin: str) -> float:

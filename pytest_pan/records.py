@@ -168,18 +168,32 @@ class Limit:
     origin: str
     target: str = ""
     """A class, where the bound is that class's; empty for the whole model."""
+    layer: str = ""
+    """A glob, where the bound is that of each layer it matches; empty for the whole model."""
+    besides: tuple[str, ...] = ()
+    """Globs with bounds of their own, written before: the layers they match are theirs."""
 
     @property
     def keyword(self) -> str:
-        name = f"{self.direction}_{self.measure}"
-        return f"{name}[{self.target}]" if self.target else name
+        """``max_pan_fraction``, with a class or a glob of layers as ``max_...[features.1.*]``."""
+        part = self.target or self.layer
+        return f"{self.direction}_{self.measure}" + (f"[{part}]" if part else "")
+
+    @property
+    def subject(self) -> str:
+        """What the bound is about: ``pan_fraction in features.1.*``."""
+        if self.layer:
+            return f"{self.measure} in {self.layer}"
+        return f"{self.measure} of {self.target}" if self.target else self.measure
 
     def to_json(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {
+            "besides": list(self.besides)
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        return cls(**data)
+        return cls(**{**data, "besides": tuple(data["besides"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,9 +111,8 @@ def _reasons(audit: Audit) -> str:
 def verdict_line(verdict: Verdict) -> str:
     """``PASS pan_fraction 2.12 % (max 3.00 %)  marker of ...``"""
     limit = verdict.limit
-    of = f" of {limit.target}" if limit.target else ""
     text = measures.find(limit.measure).text
     return (
-        f"{verdict.outcome.upper()} {limit.measure}{of} {text(verdict.value)} "
+        f"{verdict.outcome.upper()} {limit.subject} {text(verdict.value)} "
         f"({limit.direction} {text(limit.bound)})  {limit.origin}"
     )
