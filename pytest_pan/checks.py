@@ -29,7 +29,7 @@ def check(settings: Settings) -> None:
     workers = settings.workers
     if workers is not None and (type(workers) is not int or workers < 0):
         raise ConfigError("workers", got=repr(workers), allowed="None, a whole number from 0")
-    if not isinstance(settings.draws, int) or not 0 <= settings.draws <= 100:
+    if type(settings.draws) is not int or not 0 <= settings.draws <= 100:
         raise ConfigError("draws", got=repr(settings.draws), allowed="a whole number from 0 to 100")
-    if not isinstance(settings.seed, int) or not 0 <= settings.seed < 2**63:
+    if type(settings.seed) is not int or not 0 <= settings.seed < 2**63:
         raise ConfigError("seed", got=repr(settings.seed), allowed="a whole number from 0")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -190,7 +190,7 @@ def find(name: str, *, where: str = "") -> Measure:
         f"unknown measure {name!r}",
         where=where,
         allowed=", ".join(BY_NAME),
-        next=_nearest(name, list(BY_NAME)),
+        next=did_you_mean(name, BY_NAME),
     )
 
 
@@ -207,8 +207,9 @@ def limits(keyword: str, bound: Any, *, origin: str) -> tuple[Limit, ...]:
         raise ConfigError(
             f"unknown limit {keyword!r}",
             where=origin,
+            got=repr(bound),
             allowed="max_<measure> or min_<measure> with a measure of " + ", ".join(BY_NAME),
-            next=_nearest(keyword, keywords),
+            next=did_you_mean(keyword, keywords),
         )
     direction: Literal["max", "min"] = "max" if side == "max" else "min"
     if isinstance(bound, Mapping):
@@ -251,16 +252,30 @@ def _bound(keyword: str, bound: Any, name: str, origin: str) -> float:
     number = isinstance(bound, int | float) and not isinstance(bound, bool)
     least = -1.0 if name in _SIGNED else 0.0
     if not number or not math.isfinite(bound) or bound < least or (fraction and bound > 1):
+        hint = "Write 3 % as 0.03." if fraction else ""
         raise ConfigError(
             f"bound of {keyword}",
             where=origin,
             got=repr(bound),
             allowed=f"a fraction from {least:g} to 1" if fraction else f"a number from {least:g}",
-            next="Write 3 % as 0.03." if fraction else "",
+            next="Quote a name that has dots." if isinstance(bound, Mapping) else hint,
         )
     return float(bound)
 
 
-def _nearest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+def nearest(*places: Iterable[Limit]) -> tuple[Limit, ...]:
+    """The limits of several places, the nearest one first: it wins, keyword by keyword."""
+    found: dict[tuple[str, str], list[Limit]] = {}
+    for place in places:
+        here: dict[tuple[str, str], list[Limit]] = {}
+        for limit in place:
+            here.setdefault((limit.direction, limit.measure), []).append(limit)
+        for keyword, group in here.items():
+            found.setdefault(keyword, group)
+    return tuple(limit for group in found.values() for limit in group)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint at the nearest of the known words; empty where none is near."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"Did you mean {close[0]!r}?" if close else ""
