@@ -4,40 +4,78 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_pan import asking
+from pytest_pan.items import all_collected
 from pytest_pan.ledger import Ledger
+from pytest_pan.ran import NOTHING, Aim, Collected, Ran, never_checked, ran
+from pytest_pan.records import Limit
 from pytest_pan.report.files import write_text
 
 USAGE = "pan_usage_error"
 """Where a worker leaves the message of a wrong configuration."""
+COLLECTED = "pan_collected"
+"""Where a worker leaves how many audits it was asked for."""
+
+
+_ENDED = (
+    pytest.ExitCode.OK,
+    pytest.ExitCode.TESTS_FAILED,
+    pytest.ExitCode.NO_TESTS_COLLECTED,
+)
 
 
 class Controller:
     """The hooks of the process that reports: the only one, or xdist's controller."""
 
-    def __init__(self, ledger: Ledger, reports: tuple[tuple[str, Path], ...]) -> None:
-        self._ledger, self._reports = ledger, reports
+    def __init__(
+        self,
+        ledger: Ledger,
+        reports: tuple[tuple[str, Path], ...],
+        everywhere: tuple[Limit, ...] = (),
+    ) -> None:
+        self._ledger, self._reports, self._everywhere = ledger, reports, everywhere
+        self._collected: Collected | None = None
+        self._asked: set[str] = set()
+        self._had: set[str] = set()
+        self._unchecked: list[str] = []
+        self._looped = False
         self._written: list[str] = []
         self._seconds: dict[str, float] = {}
         self._partial = ""
         self._usage = ""
-        self._asked = False
         self._troubles: list[str] = []
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        self._usage = getattr(node, "workeroutput", {}).get(USAGE, self._usage)
+        output = getattr(node, "workeroutput", {})
+        self._usage = output.get(USAGE, self._usage)
+        self._count(output.get(COLLECTED))
+
+    def _count(self, sent: Mapping[str, int] | None) -> None:
+        """Every process collects the same, so that one of them tells it all."""
+        if sent is not None:
+            self._collected = Collected.from_json(sent)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        hidden = ("collectonly", "setupplan")
+        self._looped = not any(session.config.getoption(name, False) for name in hidden)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._ledger.receive(getattr(report, "pan", ()))
+        self._count(getattr(report, COLLECTED, None))
         crashed = report.when not in ("setup", "call", "teardown")  # xdist's report of a worker
-        asks = getattr(report, "pan_asks", crashed)
-        self._asked |= asks
+        asks = getattr(report, "pan_asks", report.nodeid if crashed else "")
+        self._asked |= {asks} - {""}
+        if report.when == "call" and not report.skipped:
+            self._had |= {asks} - {""}
         if asks and report.failed and not getattr(report, "pan_beyond", False):
             self._troubles.append(report.nodeid)
 
@@ -46,9 +84,14 @@ class Controller:
         self._ledger.receive(self._ledger.send())
         if self._usage:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        self._find_unchecked(session)
         if not self._reportable():
             return
-        self._partial = _why_partial(session, exitstatus) or self._why_incomplete()
+        self._partial = (
+            _why_partial(session, exitstatus)
+            or self._why_incomplete()
+            or "; ".join(self._unchecked)
+        )
         said = dict.fromkeys(self._reports, "")
         for kind, path in sorted(said, key=lambda report: report[0] == "json"):  # it tells how
             try:  # long the others took
@@ -60,9 +103,32 @@ class Controller:
                 said[kind, path] = f"report: {path.as_uri()}"
         self._written += said.values()
 
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """Errors that no test owns count, but are no step of the progress."""
+        return ("error", "", "") if getattr(report, "pan_unchecked", False) else None
+
+    def _find_unchecked(self, session: pytest.Session) -> None:
+        """What was to be checked and was not, each an error of its own beside the tests'."""
+        self._collected = session.config.stash.get(asking.COLLECTED, self._collected)
+        done = session.exitstatus in _ENDED and not self._troubles and not self._usage
+        if not self._looped or not done:
+            return
+        unchecked = dict(
+            never_checked(self._ran(), self._ledger.audits, self._everywhere, _aim(session.config))
+        )
+        for nodeid, why in unchecked.items():
+            if nodeid == NOTHING and session.exitstatus == pytest.ExitCode.TESTS_FAILED:
+                continue
+            _report_error(session.config, nodeid, why)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        self._unchecked = list(unchecked.values())
+
+    def _ran(self) -> Ran:
+        return ran(self._collected or Collected(), len(self._had), self._ledger.audits)
+
     def _reportable(self) -> bool:
         """Whether there is anything to say: a run that only collects must not wipe a report."""
-        return not self._usage and (self._asked or bool(self._ledger.audits))
+        return not self._usage and bool(self._asked or self._ledger.audits)
 
     def _why_incomplete(self) -> str:
         if not self._troubles:
@@ -77,7 +143,11 @@ class Controller:
             from pytest_pan.report import json
 
             return json.render(
-                audits, partial=self._partial, created=created, seconds=self._seconds
+                audits,
+                partial=self._partial,
+                created=created,
+                seconds=self._seconds,
+                ran=self._ran().to_json(),
             )
         from pytest_pan.report import html
 
@@ -93,6 +163,8 @@ class Controller:
         if self._usage:
             terminalreporter.write_line(f"ERROR: {self._usage}", red=True)
         if not self._reportable():
+            if self._looped and (said := self._ran().left_out()):
+                terminalreporter.write_line(f"pan: {', '.join(said)}", yellow=True)
             return
         terminalreporter.section("padding audit", sep="=")
         if self._partial:
@@ -102,8 +174,36 @@ class Controller:
         for line in terminal.lines(self._ledger.audits):
             bad = line.lstrip().startswith("FAIL")
             terminalreporter.write_line(line, **({"red": True} if bad else {}))
+        summary = self._ran()
+        short = summary.had < summary.collected.expected or summary.left_out()
+        terminalreporter.write_line(summary.line(), **({"yellow": True} if short else {}))
+        for line in self._unchecked:
+            terminalreporter.write_line(f"ERROR: {line}", red=True)
         for line in self._written:
             terminalreporter.write_line(line)
+
+
+def _aim(config: pytest.Config) -> Aim:
+    """How much this run was about."""
+    narrowed = config.getoption("lf", False) or config.getoption("stepwise", False)
+    return Aim(
+        asked=bool(config.getoption("pan_audit")), whole=all_collected(config) and not narrowed
+    )
+
+
+def _report_error(config: pytest.Config, nodeid: str, why: str) -> None:
+    """An error that no test owns, so that counts, JUnit and the last line have it too."""
+    for when, outcome, text in (("setup", "failed", why), ("teardown", "passed", None)):
+        report = pytest.TestReport(
+            nodeid=nodeid,
+            location=("pyproject.toml", 0, nodeid),
+            keywords={},
+            outcome=outcome,  # type: ignore[arg-type]
+            longrepr=text,
+            when=when,  # type: ignore[arg-type]
+        )
+        report.pan_unchecked = outcome == "failed"  # type: ignore[attr-defined]
+        config.hook.pytest_runtest_logreport(report=report)
 
 
 def _why_partial(session: pytest.Session, exitstatus: int) -> str:

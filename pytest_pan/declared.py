@@ -91,7 +91,7 @@ def read(file: Path, command_line: Iterable[str] = ()) -> Declared:
         if not found.limits_of(model):
             raise ConfigError(
                 "no limit, so nothing would be checked",
-                where=_where(model.name),
+                where=model_table(model.name),
                 next="Write limits = { max_pan_fraction = 0.03 }.",
             )
     return found
@@ -129,7 +129,7 @@ def on_command_line(texts: Iterable[str]) -> tuple[Limit, ...]:
 
 
 def _model(name: str, entry: object, text: str) -> Model:
-    where = _where(name)
+    where = model_table(name)
     if not name or "::" in name or not name.isprintable():
         raise ConfigError("name of a model", where=where, got=repr(name), allowed="without '::'")
     table = _table("model", entry, where, "a table")
@@ -154,7 +154,8 @@ def _model(name: str, entry: object, text: str) -> Model:
     )
 
 
-def _where(name: str) -> str:
+def model_table(name: str) -> str:
+    """Where a model is declared, for messages."""
     plain = re.fullmatch(r"[\w-]+", name)
     return f"{FILE} [tool.pan.models.{name if plain else repr(name)}]"
 

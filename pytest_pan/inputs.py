@@ -129,9 +129,10 @@ class Images:
         return [one for batch in sorted(self.digests_of) for one in self.digests_of[batch]]
 
     def facts(self) -> dict[str, Any]:
-        """Count, digest, shape of one image, source and transform of what has passed."""
+        """Of what has passed: count and how many there are, digest, shape, source, transform."""
         return {
             "count": self._count,
+            "expected": self.expected,
             "digest": combined(self.digests),
             "shape": list(self._shape),
             "labelled": self._labelled,

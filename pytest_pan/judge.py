@@ -149,11 +149,25 @@ def _beside(audit: Audit, name: str, control: Control, *, of_class: bool) -> lis
     return lines
 
 
+def behind(audit: Audit) -> list[str]:
+    """The layers and neurons behind an audit's figures, for an assertion that failed on them."""
+    share = measures.find("pan_fraction").text(audit.pan_fraction)
+    whole = Limit(measure="pan_fraction", direction="max", bound=0.0, origin="")
+    return [
+        f"{audit.model['name']}: {audit.pan_count} of {audit.neuron_count} neurons ({share}) in "
+        f"{len(audit.sites)} layers are padding aware, on {audit.images['count']} images at theta "
+        f"{audit.settings.theta}",
+        *(f"  {line}" for line in _evidence(audit, whole)),
+    ]
+
+
 def explain(audit: Audit, verdict: Verdict, *, report: str = "") -> str:
     """A failed verdict as a finding: value, limit, where from, what did it, how to look closer."""
     limit = verdict.limit
     measure = measures.find(limit.measure)
     relation = "is above" if limit.direction == "max" else "is below"
+    if math.isnan(verdict.value):
+        relation = "cannot be held against"
     lines = [
         f"{audit.model['name']}: {limit.subject} {measure.text(verdict.value)} {relation} "
         f"{limit.keyword} = {measure.text(limit.bound)} ({limit.origin})",

@@ -23,7 +23,7 @@ def load_model(model: object, arguments: Mapping[str, Any] | None = None) -> nn.
     """
     where = f"model {model!r}" if isinstance(model, str) else "model"
     if isinstance(model, str):
-        model = _call(model, arguments or {})
+        model = called(model, arguments or {}, "model")
     while isinstance(model, nn.Module):
         inner = getattr(model, "_orig_mod", None)
         if inner is None and isinstance(
@@ -51,11 +51,25 @@ def load_model(model: object, arguments: Mapping[str, Any] | None = None) -> nn.
     return model
 
 
-def _call(spec: str, arguments: Mapping[str, Any]) -> object:
+def called(spec: str, arguments: Mapping[str, Any], what: str) -> object:
+    """What ``"module:callable"`` gives, called with ``arguments``; a model itself is not called."""
+    target = named(spec, what)
+    try:
+        return target if isinstance(target, nn.Module) else target(**arguments)
+    except Exception as error:
+        raise InputError(
+            f"{type(error).__name__}: {error}",
+            where=f"{what} {spec!r} with {dict(arguments)}",
+            next="Is the module importable from here, and is its weights file where it looks?",
+        ) from error
+
+
+def named(spec: str, what: str) -> Any:
+    """The object that ``"module:attribute"`` names; ``what`` it is to be, for the error."""
     module, _, attribute = spec.partition(":")
     if not module or not attribute:
         raise InputError(
-            "model",
+            what,
             got=repr(spec),
             allowed="'module:callable'",
             next="For example 'torchvision.models:mobilenet_v2'.",
@@ -64,13 +78,13 @@ def _call(spec: str, arguments: Mapping[str, Any]) -> object:
         target: Any = importlib.import_module(module)
         for part in attribute.split("."):
             target = getattr(target, part)
-        return target if isinstance(target, nn.Module) else target(**arguments)
     except Exception as error:
         raise InputError(
             f"{type(error).__name__}: {error}",
-            where=f"model {spec!r} with {dict(arguments)}",
-            next="Is the module importable from here, and is its weights file where it looks?",
+            where=f"{what} {spec!r}",
+            next="Is the module importable from here?",
         ) from error
+    return target
 
 
 def untrained(model: nn.Module, *, seed: int = 0) -> nn.Module:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from pytest_pan import measures
+from pytest_pan import declared, measures
 from pytest_pan.errors import ConfigError
 from pytest_pan.measures import PROBES
 from pytest_pan.plans import MODES, TASKS
@@ -183,6 +183,15 @@ def add(parser: pytest.Parser) -> None:
         help="write a report, html or json, to DEST (pan-report.TYPE by default); repeatable",
     )
     parser.addini("pan_report", "reports to write, TYPE[:DEST] each", type="args", default=[])
+    group.addoption(
+        declared.COMMAND_LINE,
+        action="append",
+        dest="pan_limit",
+        metavar="LIMIT=NUMBER",
+        default=[],
+        help="hold every declared model and every test marked pan against a limit, e.g. "
+        "max_pan_fraction=0.03, max_pan_fraction[features.1.*]=0.2; repeatable",
+    )
     for option in _OPTIONS:
         if option.cli:
             flag = "--pan-" + option.name.replace("_", "-")
@@ -210,9 +219,22 @@ def rank(config: pytest.Config) -> int:
     return int(os.environ["RANK"])
 
 
-def settings(config: pytest.Config) -> Settings:
-    """The settings of this run: command line over ini file over default."""
-    given: dict[str, Any] = {}
+def read_declared(config: pytest.Config) -> declared.Declared:
+    """What pyproject.toml declares, with the command line's limits."""
+    try:
+        return declared.read(config.rootpath / declared.FILE, config.getoption("pan_limit"))
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def on_command_line(config: pytest.Config) -> set[str]:
+    """The names of the settings that the command line gives."""
+    return {o.name for o in _OPTIONS if config.getoption(f"pan_{o.name}", None) is not None}
+
+
+def settings(config: pytest.Config, table: Mapping[str, Any]) -> Settings:
+    """The settings of this run: command line over ini file or ``[tool.pan]`` over default."""
+    given = dict(table)
     for option in _OPTIONS:
         key = f"pan_{option.name}"
         flag = "--" + key.replace("_", "-")
@@ -222,6 +244,11 @@ def settings(config: pytest.Config) -> Settings:
             text = config.getini(key)
         except (TypeError, ValueError) as error:
             raise _wrong(where, str(error), option.allowed) from None
+        if option.name in table and text not in (None, ""):
+            raise pytest.UsageError(
+                f"{where}, got {text!r}, and {option.name} in {declared.FILE} [tool.pan], got "
+                f"{table[option.name]!r}: one setting in two places; allowed: one of them"
+            )
         if given_here is not None:
             text, where = given_here, flag
         if text in (None, ""):
@@ -268,9 +295,17 @@ def probes_for(limits: Iterable[Limit]) -> tuple[str, ...]:
     return tuple(probe for probe in PROBES if probe in needed)
 
 
-def limits(item: pytest.Item) -> tuple[Limit, ...]:
-    """The limits of an item's ``pan`` markers, nearest first; UsageError for a wrong one."""
-    found: dict[str, tuple[Limit, ...]] = {}
+def joined(*probes: Iterable[str]) -> tuple[str, ...]:
+    """All of these probes, each once, in their order."""
+    asked = {probe for each in probes for probe in each}
+    return tuple(probe for probe in PROBES if probe in asked)
+
+
+def limits(item: pytest.Item, everywhere: Iterable[Limit]) -> tuple[Limit, ...]:
+    """The limits of an item's ``pan`` markers, the nearest over the others, and those of every
+    audit after them; none without a marker. UsageError for a wrong one.
+    """
+    places: list[tuple[Limit, ...]] = []
     for marker in item.iter_markers("pan"):
         origin = f"marker of {item.nodeid}"
         if marker.args:
@@ -278,9 +313,9 @@ def limits(item: pytest.Item) -> tuple[Limit, ...]:
                 f"{origin}: pan takes keywords only, got {marker.args!r}; "
                 "write max_pan_fraction=0.03"
             )
-        for keyword, bound in marker.kwargs.items():
-            try:
-                found.setdefault(keyword, measures.limits(keyword, bound, origin=origin))
-            except ConfigError as error:
-                raise pytest.UsageError(str(error)) from None
-    return tuple(limit for group in found.values() for limit in group)
+        try:
+            own = [measures.limits(key, b, origin=origin) for key, b in marker.kwargs.items()]
+        except ConfigError as error:
+            raise pytest.UsageError(str(error)) from None
+        places.append(tuple(limit for group in own for limit in group))
+    return measures.nearest(*places, everywhere) if places else ()

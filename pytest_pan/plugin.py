@@ -5,39 +5,37 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
 from inspect import signature
-from pathlib import Path
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from pytest_pan import options
-from pytest_pan.controller import USAGE, Controller
-from pytest_pan.errors import ConfigError, PanError
-from pytest_pan.judge import explain
-from pytest_pan.ledger import Ledger, Tick
-from pytest_pan.records import Audit
+from pytest_pan import asking, options
+from pytest_pan.asking import Factory
+from pytest_pan.controller import COLLECTED, USAGE, Controller
+from pytest_pan.declared import Declared, model_table
+from pytest_pan.errors import ConfigError
+from pytest_pan.items import (
+    NAMED,
+    DeclaredLimit,
+    all_collected,
+    find_named,
+    model_id,
+    root_of,
+)
+from pytest_pan.ledger import Ledger
+from pytest_pan.ran import counted
+from pytest_pan.records import Audit, Settings
 
 if TYPE_CHECKING:
     from pytest_pan.folders import Transform
     from pytest_pan.probes.outputs import Pick
 
-OFF = "the padding audit is off: run pytest --pan-audit, or set pan_audit = true in the ini file"
 _FIXTURES = {"pan", "pan_audit"}
-_LEDGER = pytest.StashKey[Ledger]()
-_REPORTS = pytest.StashKey[tuple[tuple[str, Path], ...]]()
-_ASKS = pytest.StashKey[bool]()
-"""There for an item that needs an audit."""
-_BEYOND = pytest.StashKey[bool]()
-"""There for an item that failed by a limit, and by nothing else."""
-
-_SAVE, _RESTORE, _CLEAR_LINE = "\x1b7", "\x1b8", "\x1b[K"
-
-Factory = Callable[..., Audit]
+_DROPPED = pytest.StashKey[list[str]]()
+"""Who asks for an audit in the items that were deselected."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,18 +45,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", options.MARKER)
+    declared = config.stash[asking.DECLARED] = options.read_declared(config)
+    find_named(config)
     if options.active(config):
-        settings = options.settings(config)
+        settings = options.settings(config, declared.settings)
         reports = options.reports(config)
-        config.stash[_REPORTS] = reports
-        if settings.device != "auto":
-            _describe(settings.device, settings.precision)
-        ledger = config.stash[_LEDGER] = Ledger(settings)
+        config.stash[asking.REPORTS] = reports
+        _check_devices(settings, declared)
+        ledger = config.stash[asking.LEDGER] = Ledger(settings)
         rank = options.rank(config)
         if rank:
             _be_silent(config)
         elif not hasattr(config, "workerinput"):
-            config.pluginmanager.register(Controller(ledger, reports), "pan-controller")
+            controller = Controller(ledger, reports, declared.everywhere)
+            config.pluginmanager.register(controller, "pan-controller")
         if "RANK" in os.environ:
             _stop_when_told()
 
@@ -82,13 +82,24 @@ def _stop_when_told() -> None:
         signal.signal(signal.SIGTERM, stop)
 
 
-def _describe(name: str, precision: str) -> str:
+def _check_devices(settings: Settings, declared: Declared) -> None:
+    """UsageError for a device that is not there, and for a precision that it does not have."""
+    if settings.device != "auto":
+        _describe(settings.device, settings.precision)
+    for model in declared.models:
+        device = model.settings.get("device", settings.device)
+        precision = model.settings.get("precision", settings.precision)
+        if (device, precision) != (settings.device, settings.precision):
+            _describe(device, precision, of=model_table(model.name))
+
+
+def _describe(name: str, precision: str, *, of: str = "") -> str:
     from pytest_pan import environment
 
-    option = "--pan-device"
+    option = of or "--pan-device"
     try:
         device = environment.resolve_device(name)
-        option = "--pan-precision"
+        option = of or "--pan-precision"
         environment.check_precision(precision, device)
         return environment.describe(device)
     except ConfigError as error:
@@ -96,7 +107,7 @@ def _describe(name: str, precision: str) -> str:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    ledger = config.stash.get(_LEDGER, None)
+    ledger = config.stash.get(asking.LEDGER, None)
     if ledger is None or config.getoption("collectonly"):
         return []
     s = ledger.settings
@@ -121,6 +132,29 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
         pytest.mark.usefixtures("pan_audit")(obj)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Takes ids of declared models out of the arguments, which pytest would look for on disk."""
+    config, given = session.config, session.config.args
+    ours = config.stash[NAMED]
+    config.args = [arg for arg in given if arg not in ours]
+    try:
+        return (yield)
+    finally:
+        config.args = given
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if isinstance(collector, pytest.Session) and report.passed:
+        node = root_of(collector)
+        report.result = [*(report.result or ()), *([node] if node else ())]
+    return report
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     try:
@@ -134,14 +168,35 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.clear()
 
 
-def _prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Checks every marker, and lets marked tests be skipped or have their audit."""
-    ledger = config.stash.get(_LEDGER, None)
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     for item in items:
-        fixtures: list[str] = getattr(item, "fixturenames", [])
-        marked = item.get_closest_marker("pan") is not None
-        asks = bool(_FIXTURES & set(fixtures))
-        limits = options.limits(item) if marked else ()
+        item.config.stash.setdefault(_DROPPED, []).append(_asker(item))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Counts the audits that this run is to make, for the process that reports."""
+    config = session.config
+    declared = [model_id(model) for model in config.stash[asking.DECLARED].models]
+    dropped = config.stash.setdefault(_DROPPED, [])
+    chosen = config.stash[NAMED] or all_collected(config)
+    count = config.stash[asking.COLLECTED] = counted(
+        [item.stash.get(asking.ASKER, "") for item in session.items],
+        dropped,
+        models=declared,
+        left_out=0 if chosen else len(declared),
+    )
+    if hasattr(config, "workeroutput"):
+        config.workeroutput[COLLECTED] = count.to_json()
+
+
+def _prepare(config: pytest.Config, found: list[pytest.Item]) -> None:
+    """Checks every marker, and lets those who ask be skipped or have their audit."""
+    ledger = config.stash.get(asking.LEDGER, None)
+    everywhere = config.stash[asking.DECLARED].everywhere
+    for item in found:
+        own = (item.limit,) if isinstance(item, DeclaredLimit) else ()
+        marked = not own and item.get_closest_marker("pan") is not None
+        limits = own or options.limits(item, everywhere)
         if ledger is not None:
             ledger.need(options.probes_for(limits))
         if marked and not limits and not _takes_audit(item):
@@ -149,13 +204,24 @@ def _prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
                 f"marker of {item.nodeid}: pan without a limit checks nothing; "
                 "write max_pan_fraction=0.03, or let the test take the fixture pan_audit"
             )
-        if not marked and not asks:
+        asker = _asker(item)
+        if not asker:
             continue
-        item.stash[_ASKS] = True
+        item.stash[asking.ASKER] = asker
+        fixtures: list[str] = getattr(item, "fixturenames", [])
         if ledger is None:
-            item.add_marker(pytest.mark.skip(reason=OFF))
+            item.add_marker(pytest.mark.skip(reason=asking.OFF))
         elif marked and "pan_audit" not in fixtures:
             fixtures.append("pan_audit")
+
+
+def _asker(item: pytest.Item) -> str:
+    """Who asks for an audit with this item: the test, or the declared model; empty if nobody."""
+    if isinstance(item, DeclaredLimit):
+        return item.model.nodeid
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    asks = item.get_closest_marker("pan") is not None or bool(_FIXTURES & set(fixtures))
+    return item.nodeid if asks else ""
 
 
 def _takes_audit(item: pytest.Item) -> bool:
@@ -225,86 +291,40 @@ def pan_audit(
 @pytest.fixture(scope="session")
 def pan(pytestconfig: pytest.Config) -> Factory:
     """The factory: pan(model, images, **settings) gives an Audit, for more than one model."""
-    ledger = pytestconfig.stash.get(_LEDGER, None)
-    if ledger is None:
-        pytest.skip(OFF)
-
-    def factory(model: object, images: object, **given: Any) -> Audit:
-        audit, failure = None, ""
-        try:
-            with _progress(pytestconfig) as tick:
-                audit = ledger.audit(model, images, given, tick)
-        except PanError as error:
-            failure = str(error)
-        if audit is None:  # outside the except block, so that the message stands once and alone
-            _fail(failure)
-        from pytest_pan.notes import warn
-
-        warn(audit)
-        return audit
-
-    return factory
-
-
-@contextmanager
-def _progress(config: pytest.Config) -> Iterator[Tick]:
-    """Tells of images done behind the cursor, where people watch a terminal, and wipes it."""
-    reporter = config.pluginmanager.getplugin("terminalreporter")
-    capture = config.pluginmanager.getplugin("capturemanager")
-    if reporter is None or capture is None or not reporter.isatty or "CI" in os.environ:
-        yield lambda done, expected: None
-        return
-    writer, shown, wrote = config.get_terminal_writer(), time.monotonic(), False
-
-    def tick(done: int, expected: int | None) -> None:
-        nonlocal shown, wrote
-        if time.monotonic() - shown < 0.5:
-            return
-        text = f" pan: {done}{f' of {expected}' if expected else ''} images"
-        with capture.global_and_fixture_disabled():
-            writer.write(_SAVE + text + _RESTORE, flush=True)
-        shown, wrote = time.monotonic(), True
-
-    try:
-        yield tick
-    finally:
-        if wrote:
-            with capture.global_and_fixture_disabled():
-                writer.write(_SAVE + _CLEAR_LINE + _RESTORE, flush=True)
+    return asking.factory(pytestconfig)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    ledger = item.config.stash.get(_LEDGER, None)
-    limits = options.limits(item) if ledger is not None else ()
-    if ledger is None or not limits:
+    if asking.LEDGER not in item.config.stash or isinstance(item, DeclaredLimit):
+        return (yield)
+    limits = options.limits(item, item.config.stash[asking.DECLARED].everywhere)
+    if not limits:
         return (yield)
     audit: Audit | None = getattr(item, "funcargs", {}).get("pan_audit")
     if audit is None:
-        _fail("marker pan was added after collection: let the test take the fixture pan_audit")
-    verdicts = ledger.judge(audit, limits)
-    item.user_properties += [(verdict.limit.measure, verdict.value) for verdict in verdicts]
+        asking.fail(
+            "marker pan was added after collection: let the test take the fixture pan_audit"
+        )
+    findings = asking.hold(item, audit, limits)
     yield
-    failed = [verdict for verdict in verdicts if verdict.outcome == "fail"]
-    if failed:
-        item.stash[_BEYOND] = True
-        links = [f"{path}" for kind, path in item.config.stash[_REPORTS] if kind == "html"]
-        report = links[0] if links else ""
-        _fail("\n".join(explain(audit, verdict, report=report) for verdict in failed))
-
-
-def _fail(message: str) -> NoReturn:
-    pytest.fail(message, pytrace=False)
+    if findings:
+        asking.refuse(item, findings)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    ledger = item.config.stash.get(_LEDGER, None)
+    ledger = item.config.stash.get(asking.LEDGER, None)
     if ledger is not None:
+        asking.show_behind(item, call, report)
+        asker = item.stash.get(asking.ASKER, "")
         report.pan = ledger.send()  # type: ignore[attr-defined]
-        report.pan_asks = _ASKS in item.stash  # type: ignore[attr-defined]
-        report.pan_beyond = _BEYOND in item.stash  # type: ignore[attr-defined]
+        report.pan_asks = asker  # type: ignore[attr-defined]
+        report.pan_beyond = asking.BEYOND in item.stash  # type: ignore[attr-defined]
+        if asker:
+            count = item.config.stash[asking.COLLECTED]
+            report.pan_collected = count.to_json()  # type: ignore[attr-defined]
     return report

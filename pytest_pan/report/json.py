@@ -16,14 +16,16 @@ def document(
     partial: str = "",
     created: str = "",
     seconds: Mapping[str, float] | None = None,
+    ran: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The document as plain JSON types; an undefined number is null. ``seconds`` of the run that
-    are no audit's own.
+    are no audit's own; ``ran``: what was expected, and what came of it.
     """
     body = {
         "schema": SCHEMA,
         "created": created,
         "partial": partial,
+        "ran": dict(ran or {}),
         "seconds": dict(seconds or {}),
         "audits": [audit.to_json() for audit in audits],
     }
@@ -37,9 +39,10 @@ def render(
     partial: str = "",
     created: str = "",
     seconds: Mapping[str, float] | None = None,
+    ran: Mapping[str, Any] | None = None,
 ) -> str:
     """The document as text."""
-    body = document(audits, partial=partial, created=created, seconds=seconds)
+    body = document(audits, partial=partial, created=created, seconds=seconds, ran=ran)
     return json.dumps(body, separators=(",", ":"), allow_nan=False) + "\n"
 
 

@@ -147,8 +147,8 @@ def test_accuracy_without_labels_fails_rather_than_pass_unseen(decided: pytest.P
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ("max_pan_fraction={'a': 0.1}", "*bounds by class of max_pan_fraction*"),
-        ("max_log_odds_shift={'a': 'b'}", "*bound of max_log_odds_shift, got 'b'*"),
+        ("max_classes_shifted={'a': 1}", "*bounds by class or layer of max_classes_shifted*"),
+        ("max_log_odds_shift={'a': 'b'}", "*bound of max_log_odds_shift?a?, got 'b'*"),
         ("max_log_odds_shift={}", "*bounds by class*"),
     ],
 )
