@@ -15,7 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pytest_pan.stats import lookup
 from pytest_pan.stats.ks import KS, sort_rows
 
 EDGES = 4096
@@ -76,8 +75,6 @@ def between(values: Tensor, edges: Tensor) -> Tensor:
     """How many values lie in each slot: values (C, m), edges (C, E) -> (C, E + 1) int64."""
     channels, width = len(edges), edges.shape[1] + 1
     values = values if values.dtype == edges.dtype else values.to(edges.dtype)
-    if lookup.worthwhile(values):
-        return lookup.looked_up(values, edges)
     found = torch.zeros(channels, width, dtype=torch.long, device=edges.device)
     block = max(1, _BLOCK // max(values.shape[1], 1))
     for at in range(0, channels, block):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from pytest_pan.stats import counts, lookup
+from pytest_pan.stats import counts
 from pytest_pan.stats.ks import border_statistics
 
 grids = st.sampled_from([0.0, -0.0, 1.0, 1.5, -2.0, 5e-324, -5e-324, 1e300, -1e300, 1e-30])
@@ -117,21 +117,3 @@ def test_the_truncated_centre_is_that_of_sorted_values() -> None:
     high, low = counts.truncated(below, 5, 2)
     assert high.tolist() == [[int((values[0, 3:] < point).sum()) for point in points]]
     assert low.tolist() == [[int((values[0, :2] < point).sum()) for point in points]]
-
-
-@given(samples())
-@settings(max_examples=100, deadline=None)
-def test_the_compiled_search_finds_the_slots_of_torchs(drawn) -> None:
-    border, centre, edges = drawn
-    for values in (border, centre):
-        assert torch.equal(lookup.looked_up(values, edges), counts.between(values, edges))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_compiled_search_takes_large_rows_and_values_that_are_not_finite(dtype) -> None:
-    generator = torch.Generator().manual_seed(6)
-    values = torch.randn(7, 20_000, generator=generator).to(dtype)
-    values[0, :4] = torch.tensor([torch.inf, -torch.inf, 3e38, torch.nan])
-    edges = torch.randn(7, 900, generator=generator).to(dtype).sort(1).values
-    assert torch.equal(lookup.looked_up(values, edges), counts.between(values, edges))
-    assert counts.between(values, edges).sum(1).tolist() == [20_000] * 7
