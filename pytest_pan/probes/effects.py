@@ -67,7 +67,9 @@ def examine(
         neurons,
         swaps[-1],
         settings.theta,
-        lambda part: States(settings.memory // part, expected=expected, processes=processes),
+        lambda part, of: States(
+            settings.memory // part, expected=expected, processes=processes, of=of
+        ),
     )
     comparison = Comparison(
         swaps,

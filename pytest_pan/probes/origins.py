@@ -34,9 +34,9 @@ class Origins:
         neurons: Iterable[Neuron],
         every: Swap,
         theta: float,
-        states: Callable[[int], States],
+        states: Callable[[int, str], States],
     ) -> None:
-        """``states(part)`` makes empty states that may take the part-th part of the memory."""
+        """``states(part, of)`` makes empty states that may take the part-th part of the memory."""
         self._sites = {site.name: site for site in sites}
         self._every, self._theta = every, theta
         self._generator = torch.Generator().manual_seed(0)
@@ -45,7 +45,8 @@ class Origins:
             have = self._channels.get(neuron.site, torch.zeros(0, dtype=torch.long))
             self._channels[neuron.site] = torch.cat([have, torch.tensor([neuron.channel])])
         self._channels = {s: c.to(every.device) for s, c in self._channels.items()}
-        self._own, self._earlier, self._floor = states(4), states(4), states(2)
+        self._own, self._earlier = states(4, "own"), states(4, "earlier")
+        self._floor = states(2, "floor")
         self._now: list[tuple[States, str, Tensor]] = []
         self._pending: list[tuple[States, str, Tensor]] = []
         self.answered: frozenset[str] = frozenset()

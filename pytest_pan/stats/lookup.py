@@ -21,10 +21,12 @@ from pytest_pan.stats.binned import installed
 
 Array = NDArray[Any]
 
-WORTHWHILE = 1 << 22
+WORTHWHILE = 1 << 17
 """Slots of a site from which compiled code is used."""
 _PARTS = 2
 """Entries of the table for each edge."""
+_TAIL = 64
+"""The table is of the range between so manieth parts of the edges: long tails would thin it out."""
 
 
 def worthwhile(edges: Tensor) -> bool:
@@ -40,11 +42,13 @@ class Lookup:
         self._edges = edges.contiguous().numpy()
         channels, count = self._edges.shape
         kind = self._edges.dtype.type
+        tail = count // _TAIL
+        self._low = self._edges[:, tail].copy()
         with np.errstate(all="ignore"):
-            step = kind(_PARTS * count) / (self._edges[:, -1] - self._edges[:, 0])
+            step = kind(_PARTS * count) / (self._edges[:, -1 - tail] - self._low)
         self._step = np.where(np.isfinite(step) & (step > 0), step, 0).astype(kind)
         self._starts = np.empty((channels, _PARTS * count + 3), np.uint16)
-        _kernels()[0](self._edges, self._step, self._starts)
+        _kernels()[0](self._edges, self._low, self._step, self._starts)
 
     def count(self, maps: Tensor, counts: Tensor, rings: Tensor, coarse: int) -> Tensor:
         """Adds maps (N, C, H, W) to counts (5, C, E + 1) and rings; which channels are bad (C,).
@@ -63,6 +67,7 @@ class Lookup:
             _kernels()[1](
                 values,
                 self._edges,
+                self._low,
                 self._step,
                 self._starts,
                 counts.numpy(),
@@ -85,15 +90,15 @@ def _kernels() -> tuple[Callable[..., None], Callable[..., None]]:
     return kept_on_disk(table), kept_on_disk(tally)
 
 
-def table(edges: Array, step: Array, starts: Array) -> None:
-    """``starts[c, p]``: how many edges lie in parts before ``p`` of the range of the edges."""
+def table(edges: Array, low: Array, step: Array, starts: Array) -> None:
+    """``starts[c, p]``: how many edges lie in parts before ``p`` of the range from ``low[c]``."""
     kind = step.dtype.type
     parts = starts.shape[1] - 1
     top = kind(parts)
     for c in range(edges.shape[0]):
         at = 0
         for e in range(edges.shape[1]):
-            offset = (edges[c, e] - edges[c, 0]) * step[c] + kind(1)
+            offset = (edges[c, e] - low[c]) * step[c] + kind(1)
             part = np.int32(max(kind(0), offset if offset < top else top))
             while at <= part:
                 starts[c, at] = e
@@ -106,6 +111,7 @@ def table(edges: Array, step: Array, starts: Array) -> None:
 def tally(
     values: Array,
     edges: Array,
+    low: Array,
     step: Array,
     starts: Array,
     counts: Array,
@@ -118,26 +124,32 @@ def tally(
     """Counts the channels from ``first`` to before ``last``.
 
     A value's part never falls as the value grows, rounding included, so the edges at or below it
-    are those of parts before its own, and some of its own, which are compared one by one.
+    are those of parts before its own, and some of its own, among which a search decides.
     """
     kind = step.dtype.type
     images, _, height, width = values.shape
-    top = kind(starts.shape[1] - 1)
-    size = edges.shape[1]
+    parts = starts.shape[1]
+    top = kind(parts - 1)
+    size = np.int32(edges.shape[1])
     slots = np.empty(height * width, np.int32)
     for c in range(first, last):
-        low, scale = edges[c, 0], step[c]
+        least, scale = low[c], step[c]
         for image in range(images):
             plane = values[image, c].ravel()
             for i in range(plane.size):
-                offset = (plane[i] - low) * scale + kind(1)
+                offset = (plane[i] - least) * scale + kind(1)
                 # not a minimum: what is not a number must not become a place
                 slots[i] = np.int32(max(kind(0), offset if offset < top else top))
             for i in range(plane.size):
-                value = plane[i]
-                slot = np.int32(starts[c, slots[i]])
-                while slot < size and edges[c, slot] <= value:
-                    slot += 1
+                value, part = plane[i], slots[i]
+                slot = np.int32(starts[c, part])
+                after = np.int32(starts[c, part + 1]) if part + 1 < parts else size
+                while slot < after:  # heavy tails crowd many edges into one part
+                    middle = (slot + after) >> 1
+                    if edges[c, middle] <= value:
+                        slot = middle + 1
+                    else:
+                        after = middle
                 slots[i] = slot
                 if value - value != 0:
                     bad[c] = True
