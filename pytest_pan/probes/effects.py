@@ -79,6 +79,8 @@ def examine(
         label_classes=label_classes,
         original=origins.original,
         watch={swaps[-1].plan.name: origins.swapped},
+        begin=origins.begin_part,
+        end=origins.end_part,
     )
     halves = halves or Halves()
     for first, batch in batches:

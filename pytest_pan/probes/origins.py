@@ -53,7 +53,7 @@ class Origins:
         """Sites whose PANs' origin was told, after :meth:`named`."""
 
     def original(self, model: nn.Module, images: Tensor) -> object:
-        """The plain forward pass, looked at: of a batch the last, after :meth:`swapped`."""
+        """The plain forward pass, looked at."""
 
         def see(call: ConvCall) -> None:
             channels = self._channels.get(call.name)
@@ -66,17 +66,10 @@ class Origins:
                 return
             self._keep(self._own, call.name, _batch(swapped)[:, channels])
 
-        output = run(model, images, see)
-        self._pending += self._now
-        self._now = []
-        return output
+        return run(model, images, see)
 
     def swapped(self, model: nn.Module, images: Tensor) -> object:
-        """The forward pass with every padding swapped, looked at before and after each swap.
-
-        What an attempt that did not come to its end left behind is forgotten.
-        """
-        self._now = []
+        """The forward pass with every padding swapped, looked at before and after each swap."""
 
         def see(call: ConvCall) -> Tensor | None:
             if call.name not in self._sites:
@@ -93,6 +86,16 @@ class Origins:
 
     def _keep(self, where: States, name: str, output: Tensor) -> None:
         self._now.append((where, name, output.detach()))
+
+    def begin_part(self, first: int) -> None:
+        """Before the passes over images from number ``first`` on: its draws are theirs."""
+        self._generator.manual_seed(first)
+        self._now = []
+
+    def end_part(self) -> None:
+        """After all passes over some images went through."""
+        self._pending += self._now
+        self._now = []
 
     def end_batch(self, number: int, images: int) -> None:
         """Takes what the passes over the batch that begins with image ``number`` showed."""

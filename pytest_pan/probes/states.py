@@ -336,8 +336,8 @@ class States:
 
 def settle(*several: States) -> None:
     """Rounds until all processes have had their last batch; states of one pass go together."""
-    if several[0].processes.count > 1:
-        over = False
-        while not over:
-            # each of them in every round, as in the processes that still have batches
-            over = all([states.round(last=True) for states in several])  # noqa: C419
+    over = several[0].processes.count == 1
+    while not over:
+        over = True
+        for states in several:  # each in every round, as where there still are batches
+            over &= states.round(last=True)

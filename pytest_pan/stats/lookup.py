@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pytest_pan.stats.binned import installed
+from pytest_pan.stats.binned import starts
 
 Array = NDArray[Any]
 
@@ -32,7 +32,7 @@ _TAIL = 64
 def worthwhile(edges: Tensor) -> bool:
     """Whether the maps of a site with such edges (C, E) are better counted by this."""
     known = edges.device.type == "cpu" and edges.dtype in (torch.float32, torch.float64)
-    return known and edges.numel() >= WORTHWHILE and installed()
+    return known and edges.numel() >= WORTHWHILE and starts()
 
 
 class Lookup:

@@ -117,3 +117,15 @@ def test_the_truncated_centre_is_that_of_sorted_values() -> None:
     high, low = counts.truncated(below, 5, 2)
     assert high.tolist() == [[int((values[0, 3:] < point).sum()) for point in points]]
     assert low.tolist() == [[int((values[0, :2] < point).sum()) for point in points]]
+
+
+@pytest.mark.parametrize("images", [900_000, 1_281_167, 50_000_000])
+def test_bounds_hold_for_any_number_of_images(images: int) -> None:
+    """As many equal maps of 224x224 as would overflow the product of both sizes."""
+    size, edges = 224, torch.tensor([[0.0, 1.0]])
+    border = images * size * torch.tensor([[0, 1, 0]]) // 1
+    centre = images * (size - 2) ** 2 // 2 * torch.tensor([[1, 1, 0]])
+    found = counts.bounds([border], centre, edges)
+    assert float(found.low.two_sided) == pytest.approx(0.5)
+    assert float(found.high.two_sided) == pytest.approx(0.5, abs=0.51)
+    assert 0.5 <= float(found.high.two_sided) <= 1
