@@ -16,6 +16,7 @@ from pytest_pan import measures
 from pytest_pan.errors import ConfigError
 from pytest_pan.measures import PROBES
 from pytest_pan.plans import MODES, TASKS
+from pytest_pan.ranks import launched
 from pytest_pan.records import PRECISIONS, Limit, Settings
 from pytest_pan.report.files import why_not_writable
 
@@ -208,15 +209,15 @@ def active(config: pytest.Config) -> bool:
 
 def rank(config: pytest.Config) -> int:
     """Which of several processes this is, as torchrun numbers them; 0 where it is the only one."""
-    several = os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1")
-    if not (several and {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ)):
+    rank, count = launched()
+    if count == 1:
         return 0
     if hasattr(config, "workerinput") or getattr(config.option, "numprocesses", None):
         raise pytest.UsageError(
             "--pan-audit: the processes of torchrun share each audit, those of xdist share the "
             "tests; use one of them (-n 0 turns xdist off)"
         )
-    return int(os.environ["RANK"])
+    return rank
 
 
 def settings(config: pytest.Config) -> Settings:

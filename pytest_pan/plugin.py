@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -20,6 +21,7 @@ from pytest_pan.controller import USAGE, Controller
 from pytest_pan.errors import ConfigError, PanError
 from pytest_pan.judge import explain
 from pytest_pan.ledger import Ledger, Tick
+from pytest_pan.ranks import launched
 from pytest_pan.records import Audit
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ _ASKS = pytest.StashKey[bool]()
 """There for an item that needs an audit."""
 _BEYOND = pytest.StashKey[bool]()
 """There for an item that failed by a limit, and by nothing else."""
+
+_SIGTERM = pytest.StashKey[Any]()
+"""What SIGTERM did before, where it has been changed."""
 
 _SAVE, _RESTORE, _CLEAR_LINE = "\x1b7", "\x1b8", "\x1b[K"
 
@@ -57,10 +62,11 @@ def pytest_configure(config: pytest.Config) -> None:
         rank = options.rank(config)
         if rank:
             _be_silent(config)
+            config.pluginmanager.register(Whisper(rank), "pan-rank")
         elif not hasattr(config, "workerinput"):
             config.pluginmanager.register(Controller(ledger, reports), "pan-controller")
-        if "RANK" in os.environ:
-            _stop_when_told()
+        if launched()[1] > 1:
+            config.stash[_SIGTERM] = _stop_when_told()
 
 
 def _be_silent(config: pytest.Config) -> None:
@@ -70,16 +76,44 @@ def _be_silent(config: pytest.Config) -> None:
         config.option.xmlpath = None
 
 
-def _stop_when_told() -> None:
+class Whisper:
+    """Failures of a process that is silent, on the standard error: another may not know of them."""
+
+    def __init__(self, rank: int) -> None:
+        self._rank = rank
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            print(f"rank {self._rank}: {report.nodeid}: {report.longreprtext}", file=sys.stderr)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    ledger = session.config.stash.get(_LEDGER, None)
+    if ledger is not None and launched()[1] > 1 and not session.config.getoption("collectonly"):
+        # before any fixture can fail: a process that nobody joins would be waited for
+        try:
+            ledger.join()
+        except PanError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    before = config.stash.get(_SIGTERM, None)
+    if before is not None:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop_when_told() -> Any:
     """Lets the launcher's SIGTERM, sent when another process died, end the run as Ctrl-C does:
-    what had finished is reported.
+    what had finished is reported. Returns the handler that was there.
     """
 
     def stop(_signum: int, _frame: object) -> NoReturn:
         raise KeyboardInterrupt("terminated by the launcher: has another process died?")
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, stop)
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.signal(signal.SIGTERM, stop)
 
 
 def _describe(name: str, precision: str) -> str:
