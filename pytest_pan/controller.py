@@ -16,7 +16,7 @@ from pytest_pan.items import all_collected
 from pytest_pan.ledger import Ledger
 from pytest_pan.ran import NOTHING, Aim, Collected, Ran, never_checked, ran
 from pytest_pan.records import Limit
-from pytest_pan.report.files import write_text
+from pytest_pan.report.files import append_text, write_text
 
 USAGE = "pan_usage_error"
 """Where a worker leaves the message of a wrong configuration."""
@@ -95,7 +95,8 @@ class Controller:
         said = dict.fromkeys(self._reports, "")
         for kind, path in sorted(said, key=lambda report: report[0] == "json"):  # it tells how
             try:  # long the others took
-                write_text(path, self._render(kind, session.config))
+                write = append_text if kind == "markdown-append" else write_text
+                write(path, self._render(kind, session.config))
             except Exception as error:  # one report that fails must not take the others along
                 said[kind, path] = f"NOT written, {path}: {type(error).__name__}: {error}"
                 session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
@@ -149,9 +150,13 @@ class Controller:
                 seconds=self._seconds,
                 ran=self._ran().to_json(),
             )
+        command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
+        if kind.startswith("markdown"):
+            from pytest_pan.report import markdown
+
+            return markdown.render(audits, partial=self._partial, created=created, command=command)
         from pytest_pan.report import html
 
-        command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
         started = time.perf_counter()
         page = html.render(audits, partial=self._partial, created=created, command=command)
         self._seconds["report"] = time.perf_counter() - started

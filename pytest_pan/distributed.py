@@ -8,19 +8,19 @@ meeting, so that the others end with its message instead of waiting for it.
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from pytest_pan.errors import PanError
+from pytest_pan.ranks import launched
 
 _T = TypeVar("_T")
 _FAILED = "pan/failed"
@@ -38,6 +38,8 @@ class Processes:
 
     rank: int = 0
     count: int = 1
+    group: Any = None
+    """Gloo's: what is met about lies on the CPU, whatever the model runs on."""
     store: Any = None
     """What the processes share for signs of life; None where somebody else made the group."""
 
@@ -49,7 +51,7 @@ class Processes:
         if self.count == 1:
             return [thing]
         met: list[Any] = [None] * self.count
-        self._together(lambda: dist.all_gather_object(met, (point, error, thing)))
+        self._together(lambda: dist.all_gather_object(met, (point, error, thing), group=self.group))
         failed = [(rank, text) for rank, (_, text, _) in enumerate(met) if text]
         if error:
             return []  # ours was heard; what ended us is raised where it arose
@@ -78,29 +80,33 @@ class Processes:
 
     def tell(self, error: BaseException) -> None:
         """Lets the others know what ended this process's audit, and waits until they do."""
-        if (
-            self.count == 1
-            or isinstance(error, RankError)
-            or isinstance(error.__cause__, RankError)
-        ):
+        if self.count == 1 or _heard(error):
             return
-        if self.store is not None:
-            self.store.set(_FAILED, "")
-        self.meet("failed", None, error=f"{type(error).__name__}: {error}")
-        if self.store is not None:
-            self.store.delete_key(_FAILED)
+        with suppress(RuntimeError, RankError):  # what is told must not be lost in the telling
+            if self.store is not None:
+                self.store.set(_FAILED, "")
+            self.meet("failed", None, error=f"{type(error).__name__}: {error}")
+            if self.store is not None:
+                self.store.delete_key(_FAILED)
 
     def check(self) -> None:
         """Ends this process's audit where another's has ended, without waiting for a meeting."""
-        if self.store is not None and self.store.check([_FAILED]):
+        if self.store is None:
+            return
+        try:
+            failed = self.store.check([_FAILED])
+        except RuntimeError as error:
+            raise RankError(f"{self._missing()} in the middle of an audit") from error
+        if failed:
             self.meet("stopped", None)
 
     def total(self, counts: Tensor) -> Tensor:
         """The sum over all processes; a whole number is exact."""
         if self.count > 1:
             self.meet("sum", None)  # who failed tells it here: a lone sum would wait for ever
-            counts = counts.clone()
-            self._together(lambda: dist.all_reduce(counts))
+            whole = counts.to("cpu", copy=True)
+            self._together(lambda: dist.all_reduce(whole, group=self.group))
+            counts = whole.to(counts.device)
         return counts
 
     def _together(self, collective: Callable[[], Any]) -> None:
@@ -124,34 +130,54 @@ class Processes:
         return f"{names} {'are' if len(still) > 1 else 'is'} gone"
 
 
+def _heard(error: BaseException | None) -> bool:
+    """Whether an error goes back to another process's, which all have heard of."""
+    while error is not None:
+        if isinstance(error, RankError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 ALONE = Processes()
 
 
 def join() -> Processes:
     """The processes that torchrun (or a cluster's launcher) started, or alone.
 
-    Joins their group, if nobody has: gloo for what lies on the CPU, NCCL for what lies on a GPU.
+    Joins their group, if nobody has; in one that somebody made (by NCCL, say) it makes its own.
+    Raises :class:`RankError` where they cannot be found.
     """
     if not dist.is_available():
         return ALONE
     if dist.is_initialized():
-        count = dist.get_world_size()
-        return Processes(dist.get_rank(), count) if count > 1 else ALONE
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
+        rank, count = dist.get_rank(), dist.get_world_size()
+        return Processes(rank, count, dist.new_group(backend="gloo")) if count > 1 else ALONE
+    if launched()[1] == 1:
         return ALONE
+    try:
+        return _joined()
+    except (RuntimeError, ValueError) as error:
+        raise RankError(
+            f"the other processes cannot be joined ({type(error).__name__}: {error})",
+            next="Start all of them by torchrun, or set RANK, WORLD_SIZE, MASTER_ADDR and "
+            "MASTER_PORT.",
+        ) from error
+
+
+def _joined() -> Processes:
     from torch.distributed import PrefixStore  # type: ignore[attr-defined]
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, count = next(iter(rendezvous("env://", timeout=timedelta(minutes=5))))
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(
-        backend, store=store, rank=rank, world_size=count, timeout=timedelta(hours=2)
+        "gloo", store=store, rank=rank, world_size=count, timeout=timedelta(hours=2)
     )
     signs, over = PrefixStore("pytest-pan", store), threading.Event()
     beating = threading.Thread(target=_beat, args=(signs, rank, over), daemon=True)
     beating.start()
     atexit.register(_leave, over, beating)
-    return Processes(rank, count, signs)
+    return Processes(rank, count, store=signs)
 
 
 def _beat(store: Any, rank: int, over: threading.Event) -> None:

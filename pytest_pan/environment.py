@@ -8,16 +8,19 @@ from typing import Any
 
 import torch
 
+from pytest_pan import ranks
 from pytest_pan.errors import ConfigError
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto`` as the first GPU or else the CPU; another name as it is, if it can be used here.
+    """``auto`` as a GPU or else the CPU; another name as it is, if it can be used here.
 
+    Of several processes on one machine (torchrun's or xdist's) each takes the next visible GPU, by
+    ``auto`` and by ``cuda``; one process takes the current one.
     Raises :class:`ConfigError` for a device that does not exist: there is no silent fallback.
     """
     if name == "auto":
-        return torch.device("cuda", torch.cuda.current_device()) if _cuda() else _CPU
+        return torch.device("cuda", _place()) if _cuda() else _CPU
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -25,13 +28,18 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cpu":
         return _CPU
     if device.type == "cuda" and _cuda():
-        index = torch.cuda.current_device() if device.index is None else device.index
+        index = _place() if device.index is None else device.index
         if index < torch.cuda.device_count():
             return torch.device("cuda", index)
     raise ConfigError("device", got=repr(name), allowed=f"auto, {', '.join(visible_devices())}")
 
 
 _CPU = torch.device("cpu")
+
+
+def _place() -> int:
+    """Which of the visible GPUs is this process's."""
+    return (torch.cuda.current_device() + ranks.local()) % torch.cuda.device_count()
 
 
 def _cuda() -> bool:

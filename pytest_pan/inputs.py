@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 from pytest_pan import loading
 from pytest_pan.distributed import Processes
@@ -86,7 +86,7 @@ class Images:
         self._source = self._open(source, transform)
 
     def _start(self) -> None:
-        self.skips: list[Skip] = []
+        self._skipped: dict[int, tuple[Skip, ...]] = {}
         self.digests_of: dict[int, tuple[bytes, ...]] = {}
         self.batch = -1
         self._count = self._labelled = 0
@@ -124,6 +124,11 @@ class Images:
         return tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()
 
     @property
+    def skips(self) -> list[Skip]:
+        """Files that were left out, in the order of the batches."""
+        return [skip for batch in sorted(self._skipped) for skip in self._skipped[batch]]
+
+    @property
     def digests(self) -> list[bytes]:
         """The digest of each image, in the order of the batches."""
         return [one for batch in sorted(self.digests_of) for one in self.digests_of[batch]]
@@ -142,9 +147,9 @@ class Images:
 
     def share(self, processes: Processes) -> None:
         """Puts together what the processes have seen; raises where none has seen an image."""
-        mine = self.digests_of, self.skips, self._count, self._labelled, self._shape
+        mine = self.digests_of, self._skipped, self._count, self._labelled, self._shape
         met = processes.meet("images", mine)
-        self.skips = [skip for _, skips, *_ in met for skip in skips]
+        self._skipped = {number: one for _, skips, *_ in met for number, one in skips.items()}
         self.digests_of = {number: one for digests, *_ in met for number, one in digests.items()}
         self._count = sum(count for *_, count, _, _ in met)
         self._labelled = sum(labelled for *_, labelled, _ in met)
@@ -168,8 +173,12 @@ class Images:
         self._start()
         started = time.perf_counter()
         for number, first, loaded in self._read():
-            self.skips += loaded.skips
+            if loaded.skips:
+                self._skipped[number] = loaded.skips
             if loaded.images.numel() == 0:
+                if self._how.shard != (0, 1):  # the others count on a batch here
+                    self.batch, self.first = number, first
+                    yield loaded.images, None
                 continue
             self.batch, self.first = number, first
             self._check(loaded.images)
@@ -264,6 +273,13 @@ class Images:
             return _Tensors(source.split(self._how.batch_size) if whole else [source])
         if isinstance(source, DataLoader):
             self._describe = f"DataLoader of {type(source.dataset).__name__}"
+            if self._how.shard != (0, 1) and isinstance(source.sampler, DistributedSampler):
+                raise InputError(
+                    "a loader that shares out its images itself",
+                    where=self._describe,
+                    got="a DistributedSampler",
+                    allowed="a plain loader: every process then sees its part of the batches",
+                )
             self._classes_of = source.dataset
             return source
         indexed = hasattr(source, "__getitem__") and hasattr(source, "__len__")

@@ -105,7 +105,7 @@ class Ledger:
                 settings=asked["settings"],
                 tick=tick,
                 abandoned=self._send_audit,
-                processes=self._together(),
+                processes=self.join(),
                 **extras,
             )
             self._send_audit(audit)
@@ -117,8 +117,8 @@ class Ledger:
                 self._send_audit(error.audit)
         return _Made(asked, audit, failed)
 
-    def _together(self) -> Processes:
-        """The processes that share this run's audits; joined at the first one."""
+    def join(self) -> Processes:
+        """The processes that share this run's audits; joined once."""
         if self._processes is None:
             from pytest_pan.distributed import join
 

@@ -11,6 +11,8 @@ from pytest_pan.probes.states import States
 from pytest_pan.records import Audit
 
 FEW_IMAGES = 50
+AIM = 1 / 512
+"""Error of statistics that edges from fitting first images stay below."""
 
 
 def warn(result: Audit, *, stacklevel: int = 2) -> None:
@@ -20,11 +22,8 @@ def warn(result: Audit, *, stacklevel: int = 2) -> None:
         warnings.warn(note, PanWarning, stacklevel=stacklevel)
 
 
-def notes(found: pans.Findings, states: States, images: int, cut_to: int | None) -> tuple[str, ...]:
-    """Of the detection: layers seldom run, bounds, few images, small maps, PANs without portrait.
-
-    ``cut_to``: the size that batches had to be cut to, where the device's memory was too small.
-    """
+def notes(found: pans.Findings, states: States, images: int) -> tuple[str, ...]:
+    """Of the detection: layers seldom run, bounds, few images, small maps, portraits left out."""
     said = []
     seldom = [state for state in states.examined() if state.images < states.images]
     if seldom:
@@ -35,8 +34,6 @@ def notes(found: pans.Findings, states: States, images: int, cut_to: int | None)
         )
     if states.bounded:
         said.append(_bounded(found))
-    if cut_to:
-        said.append(f"the device's memory was too small: batches were cut to {cut_to} images")
     if images < FEW_IMAGES:
         said.append(_few(images))
     if len(found.neurons) > portraits.PORTRAITS:
@@ -55,15 +52,28 @@ def notes(found: pans.Findings, states: States, images: int, cut_to: int | None)
     return tuple(said)
 
 
+def cut(size: int | None) -> tuple[str, ...]:
+    """Of the whole audit: the size that batches had to be cut to, if they had to."""
+    if size is None:
+        return ()
+    return (f"the device's memory was too small: batches were cut to {size} images",)
+
+
 def _bounded(found: pans.Findings) -> str:
     pans = found.measures["pan_count"]
     ends = pans.bounds or (pans.value, pans.value)
     open_ = sum(bool(neuron.undecided) for neuron in found.neurons)
-    return (
+    text = (
         "too many images to keep their maps: values were counted between fixed edges, statistics "
-        f"are within {found.error:.5f}, the number of PANs is from {ends[0]:g} to {ends[1]:g}, and "
+        f"are within {found.error:.5f}, the number of PANs is from {ends[0]:g} to {ends[1]:g}, "
         f"{open_} of those listed are within the error of the threshold"
     )
+    if found.error > AIM:
+        text += (
+            f"; more than the {AIM:.5f} aimed at: the first images are not like the rest, shuffle "
+            "them or raise pan_memory"
+        )
+    return text
 
 
 def _few(images: int) -> str:

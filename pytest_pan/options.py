@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,18 @@ from pytest_pan import declared, measures
 from pytest_pan.errors import ConfigError
 from pytest_pan.measures import PROBES
 from pytest_pan.plans import MODES, TASKS
+from pytest_pan.ranks import launched
 from pytest_pan.records import PRECISIONS, Limit, Settings
 from pytest_pan.report.files import why_not_writable
 
-REPORT_DEFAULTS = {"html": "pan-report.html", "json": "pan-report.json"}
+REPORT_DEFAULTS = {
+    "html": "pan-report.html",
+    "json": "pan-report.json",
+    "markdown": "pan-report.md",
+    "markdown-append": "",
+}
+"""Where each type of report goes unless told; empty where it must be told."""
+
 MARKER = (
     "pan(max_<measure>=..., min_<measure>=...): audit the padding of the model in the fixture "
     "pan_model on the images in pan_images, and fail beyond a limit, e.g. max_pan_fraction=0.03"
@@ -180,7 +189,8 @@ def add(parser: pytest.Parser) -> None:
         dest="pan_report",
         metavar="TYPE[:DEST]",
         default=[],
-        help="write a report, html or json, to DEST (pan-report.TYPE by default); repeatable",
+        help="write a report, html, json or markdown, to DEST (pan-report.html, .json, .md by "
+        "default); markdown-append:FILE adds to a file, such as a CI job's summary; repeatable",
     )
     parser.addini("pan_report", "reports to write, TYPE[:DEST] each", type="args", default=[])
     group.addoption(
@@ -208,15 +218,15 @@ def active(config: pytest.Config) -> bool:
 
 def rank(config: pytest.Config) -> int:
     """Which of several processes this is, as torchrun numbers them; 0 where it is the only one."""
-    several = os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1")
-    if not (several and {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ)):
+    rank, count = launched()
+    if count == 1:
         return 0
     if hasattr(config, "workerinput") or getattr(config.option, "numprocesses", None):
         raise pytest.UsageError(
             "--pan-audit: the processes of torchrun share each audit, those of xdist share the "
             "tests; use one of them (-n 0 turns xdist off)"
         )
-    return int(os.environ["RANK"])
+    return rank
 
 
 def read_declared(config: pytest.Config) -> declared.Declared:
@@ -280,6 +290,7 @@ def reports(config: pytest.Config) -> tuple[tuple[str, Path], ...]:
                     )
                 )
             )
+        dest = _filled(text, dest) if kind == "markdown-append" else dest
         path = config.invocation_params.dir / (dest or REPORT_DEFAULTS[kind])
         if why := why_not_writable(path):
             raise pytest.UsageError(f"--pan-report={text}: {why}")
@@ -287,6 +298,23 @@ def reports(config: pytest.Config) -> tuple[tuple[str, Path], ...]:
             raise pytest.UsageError(f"--pan-report={text}: another report goes there too")
         wanted[kind, path] = None
     return tuple(wanted)
+
+
+def _filled(text: str, dest: str) -> str:
+    """The file to append to, variables in its name filled in: an ini file has no shell for that."""
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if not os.environ.get(name):
+            raise pytest.UsageError(f"--pan-report={text}: the variable {name} is not set")
+        return os.environ[name]
+
+    if not dest:
+        raise pytest.UsageError(
+            f"--pan-report={text}: no file to append to; write markdown-append:FILE. If FILE came "
+            "from a variable, such as GITHUB_STEP_SUMMARY, that variable is empty or not set"
+        )
+    return re.sub(r"\$(?:(\w+)|\{(\w+)\})", value, dest)
 
 
 def probes_for(limits: Iterable[Limit]) -> tuple[str, ...]:

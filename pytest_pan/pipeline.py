@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Literal, NoReturn
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pytest_pan import environment
 from pytest_pan.checks import check
@@ -21,7 +21,7 @@ from pytest_pan.inputs import Images
 from pytest_pan.instrument.gate import borrowed, on_device
 from pytest_pan.instrument.halves import Halves
 from pytest_pan.models import load_model, model_facts
-from pytest_pan.notes import notes, warn
+from pytest_pan.notes import cut, notes, warn
 from pytest_pan.probes import effects, pans
 from pytest_pan.probes.influence import Batch
 from pytest_pan.probes.intrusion import IntrusionProbe, measured
@@ -180,9 +180,10 @@ def _run(
         result = job.influence(result, outputs, class_names(classes, source))
     if "intrusion" in settings.probes:
         if processes.count > 1:  # its figures are not put together: each sees all images
-            job.source = whole()
+            job.source, waited = whole(), source.waited
+            job.source.waited = waited
         result = job.intrusion(result, outputs)
-    return result
+    return replace(result, notes=(*result.notes, *cut(job.halves.size)))
 
 
 @dataclass
@@ -230,7 +231,10 @@ class _Job:
             held = environment.facts(self.device)
             forward = self._now()
             load = self.source.waited
-            found = pans.findings(ready, states, self.settings)
+            try:
+                found = pans.findings(ready, states, self.settings)
+            except BaseException as error:
+                failure, found = failure or error, pans.nothing()
         facts = self.source.facts()
         result = Audit(
             model=model,
@@ -241,7 +245,7 @@ class _Job:
             neurons=found.neurons,
             measures=found.measures,
             skips=(*found.skips, *self.source.skips),
-            notes=notes(found, states, facts["count"], self.halves.size),
+            notes=notes(found, states, facts["count"]),
             seconds={
                 "load": load,
                 "forward": forward - started - load,
@@ -300,8 +304,8 @@ class _Job:
             memory=self.settings.memory,
         )
         with self._or_partial(result), self._borrowed() as ready:
-            for batch, _ in self.source:
-                probe.add(ready, batch.to(self.device, non_blocking=True))
+            for _, (batch, _) in self._batches():
+                self.halves.run(len(batch), partial(_add, probe, ready, batch))
                 self.tick(probe.images, self.expected)
             self._same_images(result)
             found = probe.findings()
@@ -359,6 +363,10 @@ class _Job:
             raise stopped(error, result) from error
         self.abandoned(replace(result, partial=f"interrupted ({type(error).__name__})"))
         raise error
+
+
+def _add(probe: IntrusionProbe, model: nn.Module, batch: Tensor, part: range) -> None:
+    probe.add(model, batch[part.start : part.stop])
 
 
 def class_names(given: object, source: Images) -> tuple[str, ...]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Generator, Sequence
 from inspect import signature
 from types import FunctionType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_pan import asking, options
 from pytest_pan.asking import Factory
+from pytest_pan.companion import Companion, be_silent
 from pytest_pan.controller import COLLECTED, USAGE, Controller
 from pytest_pan.declared import Declared, model_table
 from pytest_pan.errors import ConfigError
@@ -27,6 +25,7 @@ from pytest_pan.items import (
 )
 from pytest_pan.ledger import Ledger
 from pytest_pan.ran import counted
+from pytest_pan.ranks import launched
 from pytest_pan.records import Audit, Settings
 
 if TYPE_CHECKING:
@@ -55,31 +54,12 @@ def pytest_configure(config: pytest.Config) -> None:
         ledger = config.stash[asking.LEDGER] = Ledger(settings)
         rank = options.rank(config)
         if rank:
-            _be_silent(config)
+            be_silent(config)
         elif not hasattr(config, "workerinput"):
             controller = Controller(ledger, reports, declared.everywhere)
             config.pluginmanager.register(controller, "pan-controller")
-        if "RANK" in os.environ:
-            _stop_when_told()
-
-
-def _be_silent(config: pytest.Config) -> None:
-    """Of several processes that run the same tests the first one speaks for all."""
-    config.pluginmanager.set_blocked("terminalreporter")
-    if hasattr(config.option, "xmlpath"):
-        config.option.xmlpath = None
-
-
-def _stop_when_told() -> None:
-    """Lets the launcher's SIGTERM, sent when another process died, end the run as Ctrl-C does:
-    what had finished is reported.
-    """
-
-    def stop(_signum: int, _frame: object) -> NoReturn:
-        raise KeyboardInterrupt("terminated by the launcher: has another process died?")
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, stop)
+        if launched()[1] > 1:
+            config.pluginmanager.register(Companion(ledger, rank), "pan-companion")
 
 
 def _check_devices(settings: Settings, declared: Declared) -> None:

@@ -193,7 +193,7 @@ class Limit:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        return cls(**{**data, "besides": tuple(data["besides"])})
+        return cls(**{**data, "besides": tuple(data.get("besides", ()))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import pytest
 # pytester forgets what an in-process run imported, and torch cannot be imported twice
 import torch
 import torchvision
+from hypothesis import settings
 
 import pytest_pan.pipeline
 import pytest_pan.report.html
@@ -27,6 +28,9 @@ def pan_model():
 def pan_images():
     return {images}
 """
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")  # a test that times the machine fails on a busy one
 
 
 @pytest.fixture

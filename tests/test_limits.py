@@ -92,3 +92,9 @@ def test_a_table_that_no_layer_could_meet_is_refused(
 def test_a_limit_of_layers_is_the_same_after_a_trip_through_json() -> None:
     for limit in measures.limits("max_pan_count", {"a": 1, "b": 2, "*": 3}, origin="here"):
         assert Limit.from_json(json.loads(json.dumps(limit.to_json()))) == limit
+
+
+def test_a_limit_of_an_older_report_is_one_of_the_whole_model() -> None:
+    (limit,) = measures.limits("max_pan_count", 1, origin="here")
+    older = {k: v for k, v in limit.to_json().items() if k not in ("layer", "besides")}
+    assert Limit.from_json(older) == limit

@@ -291,7 +291,7 @@ def test_a_shard_without_images_is_no_error_and_a_source_without_is() -> None:
             with pytest.raises(InputError, match="no images"):
                 list(images)
         else:
-            assert list(images) == []
+            assert not any(len(batch) for batch, _ in images)
 
 
 def test_in_a_shard_an_image_that_is_not_finite_is_named_by_its_batch() -> None:

@@ -67,7 +67,9 @@ def examine(
         neurons,
         swaps[-1],
         settings.theta,
-        lambda part: States(settings.memory // part, expected=expected, processes=processes),
+        lambda part, of: States(
+            settings.memory // part, expected=expected, processes=processes, of=of
+        ),
     )
     comparison = Comparison(
         swaps,
@@ -77,6 +79,8 @@ def examine(
         label_classes=label_classes,
         original=origins.original,
         watch={swaps[-1].plan.name: origins.swapped},
+        begin=origins.begin_part,
+        end=origins.end_part,
     )
     halves = halves or Halves()
     for first, batch in batches:

@@ -61,8 +61,9 @@ class Comparison:
     """All plans over each batch while it is in memory; :meth:`findings` at the end.
 
     ``original`` runs the model as it is, ``watch`` may run it instead for one of the plans (by
-    name) to look at what happens inside. ``skips`` names samples whose outputs are not finite:
-    they count for no plan.
+    name) to look at what happens inside; ``begin`` hears the number of the first image before the
+    passes over some images, ``end`` when all of them went through. ``skips`` names samples whose
+    outputs are not finite: they count for no plan.
     """
 
     def __init__(
@@ -75,7 +76,10 @@ class Comparison:
         label_classes: int = 0,
         original: Watch = lambda model, images: model(images),
         watch: dict[str, Watch] | None = None,
+        begin: Callable[[int], None] = lambda first: None,
+        end: Callable[[], None] = lambda: None,
     ) -> None:
+        self._begin, self._end = begin, end
         self._swaps = list(swaps)
         self._label_classes = label_classes
         self._task, self._pick = task, pick
@@ -115,8 +119,12 @@ class Comparison:
 
         def look(part: range) -> None:
             these = slice(part.start, part.stop)
+            for swap in self._swaps:
+                swap.begin(first + part.start)
+            self._begin(first + part.start)
             mine = None if labels is None else labels[these]
             seen.append(self._look(model, images[these], mine))
+            self._end()
 
         halves.run(len(images), look)
         for each in seen:

@@ -179,7 +179,7 @@ class IntrusionProbe:
             asked = self._asked.get(call.name)
             if asked is not None and call.name not in self.left_out:
                 output = call.output if call.output.dim() == 4 else call.output[None]
-                caught[call.name] = part(output.detach())[:, asked.channels]
+                caught[call.name] = part(output.detach())[:, asked.channels].contiguous()
 
         return outputs.read(run(model, images, see), self._task, self._pick), caught
 
@@ -188,7 +188,7 @@ class IntrusionProbe:
             if len(batch) == len(keep):  # a model may look at each image more than once
                 batch = batch[keep.to(batch.device)]
             samples = where.setdefault(name, Samples(self._asked[name].site))
-            self.held += samples.add(batch)
+            self.held += samples.add(batch, owned=True)
 
     def findings(self) -> tuple[Intrusion, ...]:
         """What each line did, in the order of ``LINES``."""

@@ -34,9 +34,9 @@ class Origins:
         neurons: Iterable[Neuron],
         every: Swap,
         theta: float,
-        states: Callable[[int], States],
+        states: Callable[[int, str], States],
     ) -> None:
-        """``states(part)`` makes empty states that may take the part-th part of the memory."""
+        """``states(part, of)`` makes empty states that may take the part-th part of the memory."""
         self._sites = {site.name: site for site in sites}
         self._every, self._theta = every, theta
         self._generator = torch.Generator().manual_seed(0)
@@ -45,14 +45,15 @@ class Origins:
             have = self._channels.get(neuron.site, torch.zeros(0, dtype=torch.long))
             self._channels[neuron.site] = torch.cat([have, torch.tensor([neuron.channel])])
         self._channels = {s: c.to(every.device) for s, c in self._channels.items()}
-        self._own, self._earlier, self._floor = states(4), states(4), states(2)
+        self._own, self._earlier = states(4, "own"), states(4, "earlier")
+        self._floor = states(2, "floor")
         self._now: list[tuple[States, str, Tensor]] = []
         self._pending: list[tuple[States, str, Tensor]] = []
         self.answered: frozenset[str] = frozenset()
         """Sites whose PANs' origin was told, after :meth:`named`."""
 
     def original(self, model: nn.Module, images: Tensor) -> object:
-        """The plain forward pass, looked at: of a batch the last, after :meth:`swapped`."""
+        """The plain forward pass, looked at."""
 
         def see(call: ConvCall) -> None:
             channels = self._channels.get(call.name)
@@ -65,17 +66,10 @@ class Origins:
                 return
             self._keep(self._own, call.name, _batch(swapped)[:, channels])
 
-        output = run(model, images, see)
-        self._pending += self._now
-        self._now = []
-        return output
+        return run(model, images, see)
 
     def swapped(self, model: nn.Module, images: Tensor) -> object:
-        """The forward pass with every padding swapped, looked at before and after each swap.
-
-        What an attempt that did not come to its end left behind is forgotten.
-        """
-        self._now = []
+        """The forward pass with every padding swapped, looked at before and after each swap."""
 
         def see(call: ConvCall) -> Tensor | None:
             if call.name not in self._sites:
@@ -92,6 +86,16 @@ class Origins:
 
     def _keep(self, where: States, name: str, output: Tensor) -> None:
         self._now.append((where, name, output.detach()))
+
+    def begin_part(self, first: int) -> None:
+        """Before the passes over images from number ``first`` on: its draws are theirs."""
+        self._generator.manual_seed(first)
+        self._now = []
+
+    def end_part(self) -> None:
+        """After all passes over some images went through."""
+        self._pending += self._now
+        self._now = []
 
     def end_batch(self, number: int, images: int) -> None:
         """Takes what the passes over the batch that begins with image ``number`` showed."""

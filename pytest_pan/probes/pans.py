@@ -109,6 +109,11 @@ def findings(model: nn.Module, states: States, settings: Settings) -> Findings:
     )
 
 
+def nothing() -> Findings:
+    """What is known where nothing could be examined."""
+    return Findings(sites=(), neurons=(), measures=_measures(Detected()), skips=())
+
+
 def detect(states: States, settings: Settings) -> Detected:
     """Every neuron's statistics and labels, site by site."""
     detected, scratch, values = Detected(), Scratch(states), states.values

@@ -2,8 +2,9 @@
 
 While they fit in memory the maps are kept whole, and the statistics are exact. Where they would
 not, each site's first batches give edges, and from then on counts between them are all that is
-kept. Which of the two, and which edges, follows from the images alone: neither the number of
-processes nor when the memory ran out decides it.
+kept. Which of the two, and which edges, follows from the batches, not from the number of processes
+nor from when the memory ran out. (Where the number of images is not known beforehand, several
+processes count from the start.)
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from pytest_pan.stats import counts as between_edges
 from pytest_pan.stats.counts import Bounds
 
 PILOT = 8192
-"""Border values a channel gives before edges are taken from them."""
+PILOT_IMAGES = 64
+"""Border values of a channel, and images, from which edges are taken, both at least."""
 
 Parts = list[tuple[int, Tensor, Tensor, Tensor]]
 """Of some batches: number of the first image, borders (C, n), least and largest value (C,)."""
@@ -70,7 +72,10 @@ class State:
             alone = Samples(self.site)
             alone.maps = [maps]
             flat = maps.transpose(0, 1).flatten(1)
-            found.append((number, torch.cat(alone.borders(), 1), flat.amin(1), flat.amax(1)))
+            told = torch.cat(alone.borders(), 1), flat.amin(1), flat.amax(1)
+            if self.processes.count > 1:  # another process may have another device
+                told = told[0].cpu(), told[1].cpu(), told[2].cpu()
+            found.append((number, *told))
         self._told = len(self._numbers)
         return found
 
@@ -170,7 +175,8 @@ class _Pilot:
         chosen: list[tuple[Tensor, Tensor, Tensor]] = []
         for _, parts in sorted(self.parts.items()):
             chosen += parts
-            if sum(borders.shape[1] for borders, _, _ in chosen) >= PILOT:
+            values = sum(borders.shape[1] for borders, _, _ in chosen)
+            if values >= max(PILOT, PILOT_IMAGES * 2 * sum(self.site.map)):
                 borders, lows, highs = zip(*chosen, strict=True)
                 low, high = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
                 wide = [b if b.dtype == torch.float64 else b.float() for b in borders]
@@ -185,8 +191,14 @@ class States:
     """
 
     def __init__(
-        self, memory: int, *, expected: int | None = None, processes: Processes = ALONE
+        self,
+        memory: int,
+        *,
+        expected: int | None = None,
+        processes: Processes = ALONE,
+        of: str = "the network",
     ) -> None:
+        self._of = of
         self.by_site: dict[str, State] = {}
         self.skips: dict[str, str] = {}
         self.images = 0
@@ -214,7 +226,7 @@ class States:
                 f"its map changes: {state.site.channels} channels of {state.site.map}, then "
                 f"{site.channels} of {site.map}"
             )
-        if site.name not in self.skips:
+        if site.name not in self.skips and output.numel():
             maps = output if output.dim() == 4 else output[None]
             self._held += state.add(maps, number, owned=owned)
 
@@ -238,7 +250,7 @@ class States:
     def _decide(self) -> None:
         """Whole or counted, from what the first batch weighs."""
         mine = self._held / self.images if self.images else 0.0
-        met = self.processes.meet("memory", (mine, self._expected))
+        met = self.processes.meet(f"memory, {self._of}", (mine, self._expected))
         weight = max(each for each, _ in met)
         lengths = [length for _, length in met if length is not None]
         if lengths:
@@ -264,7 +276,7 @@ class States:
             for name, state in self.by_site.items()
             if state.counted is None and name not in self.skips
         }
-        met = self.processes.meet("first batches", (last, mine))
+        met = self.processes.meet(f"first batches, {self._of}", (last, mine))
         for _, theirs in met:
             for name, (site, parts) in theirs.items():
                 self._pilots.setdefault(name, _Pilot(site)).take(parts)
@@ -291,7 +303,7 @@ class States:
         sites: dict[str, Site] = {}
         images = 0
         mine: Any = ({n: s.site for n, s in self.by_site.items()}, self.skips, self.images)
-        for theirs, skips, count in self.processes.meet("sites", mine):
+        for theirs, skips, count in self.processes.meet(f"sites, {self._of}", mine):
             for name, site in theirs.items():
                 known = sites.setdefault(name, site)
                 if (known.channels, known.map) != (site.channels, site.map):
@@ -313,11 +325,19 @@ class States:
 
     def examined(self) -> list[State]:
         """States of the sites that were not skipped, in the order of the network."""
-        return [state for name, state in self.by_site.items() if name not in self.skips]
+        alone = self.processes.count == 1
+        return [
+            state
+            for name, state in self.by_site.items()
+            if name not in self.skips
+            and (state.counted is not None or state.samples.maps or not alone)
+        ]
 
 
 def settle(*several: States) -> None:
     """Rounds until all processes have had their last batch; states of one pass go together."""
-    if several[0].processes.count > 1:
-        while not all(states.round(last=True) for states in several):
-            pass
+    over = several[0].processes.count == 1
+    while not over:
+        over = True
+        for states in several:  # each in every round, as where there still are batches
+            over &= states.round(last=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -60,7 +61,13 @@ class Swap:
         }
         if self.plan.channels is None:
             self._channels = dict.fromkeys(self.sites)
-        self._generator = torch.Generator().manual_seed(self.plan.seed or 0)
+        self._generator = torch.Generator()
+        self.begin(0)
+
+    def begin(self, first: int) -> None:
+        """Before the passes over images from number ``first`` on: draws of noise are theirs."""
+        own = np.random.SeedSequence((self.plan.seed or 0, first)).generate_state(1, np.uint64)
+        self._generator.manual_seed(int(own[0]) >> 1)
 
     def see(self, call: ConvCall) -> Tensor | None:
         """The call's output with the plan's channels repadded; None where it has none of them."""

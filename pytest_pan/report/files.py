@@ -1,4 +1,4 @@
-"""Writing a report: whole or not at all."""
+"""Writing a report: whole or not at all, or behind what a file has already."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write_text(path: Path, text: str) -> None:
     have no UTF-8 (file names can hold such) are written as escapes. Raises OSError.
     """
     path = path.resolve()
-    data = text.encode("utf-8", errors="backslashreplace")
+    data = _bytes(text)
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return
@@ -35,3 +35,26 @@ def write_text(path: Path, text: str) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def append_text(path: Path, text: str) -> None:
+    """Adds the text behind what the file holds, on a line of its own and in one write: a summary
+    that a CI system collects is shared with other steps, and must not be replaced. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    gap = b"" if _ends_in_newline(path) else b"\n"
+    with path.open("ab") as file:
+        file.write(gap + _bytes(text))
+
+
+def _ends_in_newline(path: Path) -> bool:
+    """Also where there is nothing yet, or no end to look at: a pipe."""
+    if not path.is_file() or not path.stat().st_size:
+        return True
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", errors="backslashreplace")

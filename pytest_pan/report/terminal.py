@@ -17,14 +17,10 @@ def lines(audits: Sequence[Audit]) -> Iterator[str]:
 
 
 def _audit(audit: Audit) -> Iterator[str]:
-    name, images = audit.model["name"], audit.images
+    name = audit.model["name"]
     if audit.partial:
         yield f"{name}: PARTIAL, {audit.partial}"
-    share = measures.find("pan_fraction").text(audit.measures["pan_fraction"].value)
-    yield (
-        f"{name}: {audit.pan_count} PANs among {audit.neuron_count:,} neurons ({share}) in "
-        f"{len(audit.sites)} layers, {images['count']} images, theta {audit.settings.theta}"
-    )
+    yield f"{name}: {extent(audit)}"
     if audit.seconds:
         yield "  " + _pace(audit)
     types = [f"{kind} {count}" for kind, count in audit.type_counts.items() if count]
@@ -40,6 +36,15 @@ def _audit(audit: Audit) -> Iterator[str]:
         yield f"  note: {note}"
     for verdict in audit.verdicts:
         yield "  " + verdict_line(verdict)
+
+
+def extent(audit: Audit) -> str:
+    """``155 PANs among 7,168 neurons (2.16 %) in 18 layers, 160 images, theta 0.5``"""
+    share = measures.find("pan_fraction").text(audit.measures["pan_fraction"].value)
+    return (
+        f"{audit.pan_count} PANs among {audit.neuron_count:,} neurons ({share}) in "
+        f"{len(audit.sites)} layers, {audit.images['count']} images, theta {audit.settings.theta}"
+    )
 
 
 def _pace(audit: Audit) -> str:

@@ -45,7 +45,18 @@ def started() -> bool:
 def worthwhile(values: int, like: Tensor) -> bool:
     """Whether so many values, all told and of this kind, are better counted than sorted."""
     known = like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64)
-    return known and installed() and (started() or values >= WORTHWHILE)
+    return known and (started() or (values >= WORTHWHILE and starts()))
+
+
+def starts() -> bool:
+    """Whether the kernels load: a numba that is there may refuse this numpy."""
+    if not installed():
+        return False
+    try:
+        from pytest_pan.stats import kernels  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def binned_statistics(batches: Sequence[Tensor]) -> tuple[KS, Tensor]:

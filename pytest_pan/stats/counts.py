@@ -9,13 +9,13 @@ bound that hold for every sample with these counts (ours).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pytest_pan.stats import lookup
 from pytest_pan.stats.ks import KS, sort_rows
 
 EDGES = 4096
@@ -76,8 +76,6 @@ def between(values: Tensor, edges: Tensor) -> Tensor:
     """How many values lie in each slot: values (C, m), edges (C, E) -> (C, E + 1) int64."""
     channels, width = len(edges), edges.shape[1] + 1
     values = values if values.dtype == edges.dtype else values.to(edges.dtype)
-    if lookup.worthwhile(values):
-        return lookup.looked_up(values, edges)
     found = torch.zeros(channels, width, dtype=torch.long, device=edges.device)
     block = max(1, _BLOCK // max(values.shape[1], 1))
     for at in range(0, channels, block):
@@ -123,17 +121,20 @@ def _one_border(border: Tensor, centre: Tensor, wide: Tensor) -> tuple[Tensor, .
     b1, c1 = border.cumsum(1), centre.cumsum(1)
     b0, c0 = b1 - border, c1 - centre
     n, m = b1[:, -1:], c1[:, -1:]
+    # both are multiples of the images: without that factor n m stays small at any number of them
+    shared = math.gcd(int(n[0]), int(m[0])) or 1
+    nn, mm = n // shared, m // shared
     there = (border > 0) & wide
     top = m - n
-    low_two = torch.maximum((b1 * m - c1 * n).amax(1), (c0 * n - b0 * m).amax(1))
-    high_two = torch.maximum(_largest(b1 * m - c0 * n, there), _largest(c1 * n - b0 * m, there))
+    low_two = torch.maximum((b1 * mm - c1 * nn).amax(1), (c0 * nn - b0 * mm).amax(1))
+    high_two = torch.maximum(_largest(b1 * mm - c0 * nn, there), _largest(c1 * nn - b0 * mm, there))
     low_plus = ((c0 - top).clamp(min=0) - b0).amax(1)
     high_plus = _largest((c1 - top).clamp(min=0) - b0, there)
     low_minus = (b1 - torch.minimum(c1, n)).amax(1)
     high_minus = _largest(b1 - torch.minimum(c0, n), there)
     found: list[Tensor] = []
     for low, high, whole in (
-        (low_two, high_two, n * m),
+        (low_two, high_two, nn * m),
         (low_plus, high_plus, n),
         (low_minus, high_minus, n),
     ):

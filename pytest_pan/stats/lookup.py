@@ -1,7 +1,12 @@
-"""Counting between edges on the CPU, compiled by numba: a table leads near each value's slot."""
+"""Counting a site's maps between edges on the CPU, compiled by numba.
+
+A table leads near each value's slot. It is made once a site, and counts are added to where they
+are kept: what a batch costs depends on its values, not on the number of slots.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -12,94 +17,160 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pytest_pan.stats.binned import installed
+from pytest_pan.stats.binned import starts
 
 Array = NDArray[Any]
 
-WORTHWHILE = 1 << 20
-"""Values of one call from which compiled code is used."""
-_CHUNK = 4096
+WORTHWHILE = 1 << 17
+"""Slots of a site from which compiled code is used."""
+_PARTS = 2
+"""Entries of the table for each edge."""
+_TAIL = 64
+"""The table is of the range between so manieth parts of the edges: long tails would thin it out."""
 
 
-def worthwhile(values: Tensor) -> bool:
-    """Whether so many values of this kind are better looked up than searched for."""
-    known = values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)
-    return known and values.numel() >= WORTHWHILE and installed()
+def worthwhile(edges: Tensor) -> bool:
+    """Whether the maps of a site with such edges (C, E) are better counted by this."""
+    known = edges.device.type == "cpu" and edges.dtype in (torch.float32, torch.float64)
+    return known and edges.numel() >= WORTHWHILE and starts()
 
 
-def looked_up(values: Tensor, edges: Tensor) -> Tensor:
-    """What :func:`pytest_pan.stats.counts.between` gives: (C, m), (C, E) -> (C, E + 1) int64."""
-    rows, sorted_edges = values.contiguous().numpy(), edges.contiguous().numpy()
-    channels, count = sorted_edges.shape
-    found = np.zeros((channels, count + 1), np.int64)
-    workers = max(1, min(torch.get_num_threads(), channels))
-    blocks = [
-        (int(part[0]), int(part[-1]) + 1) for part in np.array_split(range(channels), workers)
-    ]
-    with np.errstate(all="ignore"):
-        scale = (2 * count) / (sorted_edges[:, -1] - sorted_edges[:, 0])
-    scale = np.where(np.isfinite(scale) & (scale > 0), scale, 0).astype(rows.dtype)
-    run = _kernel()
+class Lookup:
+    """The tables of one site's edges (C, E)."""
 
-    def work(block: tuple[int, int]) -> None:
-        starts = np.empty(2 * count + 3, np.int32)
-        run(rows, sorted_edges, scale, starts, np.empty(_CHUNK, np.int32), found, *block)
+    def __init__(self, edges: Tensor) -> None:
+        self._edges = edges.contiguous().numpy()
+        channels, count = self._edges.shape
+        kind = self._edges.dtype.type
+        tail = count // _TAIL
+        self._low = self._edges[:, tail].copy()
+        with np.errstate(all="ignore"):
+            step = kind(_PARTS * count) / (self._edges[:, -1 - tail] - self._low)
+        self._step = np.where(np.isfinite(step) & (step > 0), step, 0).astype(kind)
+        self._starts = np.empty((channels, _PARTS * count + 3), np.uint16)
+        _kernels()[0](self._edges, self._low, self._step, self._starts)
 
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, blocks))
-    return torch.from_numpy(found)
+    def count(self, maps: Tensor, counts: Tensor, rings: Tensor, coarse: int) -> Tensor:
+        """Adds maps (N, C, H, W) to counts (5, C, E + 1) and rings; which channels are bad (C,).
+
+        Counts are of the top, bottom, left and right lines and the centre; ``rings``
+        (4 D, C, K + 1) of the four lines at distances 1 to D, between every ``coarse``-th edge.
+        A channel is bad that has values which are not finite.
+        """
+        values = maps.to(torch.from_numpy(self._edges).dtype).contiguous().numpy()
+        channels = len(self._edges)
+        bad = np.zeros(channels, np.bool_)
+        workers = max(1, min(torch.get_num_threads(), channels))
+        cuts = [channels * worker // workers for worker in range(workers + 1)]
+
+        def work(share: tuple[int, int]) -> None:
+            _kernels()[1](
+                values,
+                self._edges,
+                self._low,
+                self._step,
+                self._starts,
+                counts.numpy(),
+                rings.numpy(),
+                coarse,
+                bad,
+                share[0],
+                share[1],
+            )
+
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(work, itertools.pairwise(cuts)))
+        return torch.from_numpy(bad)
 
 
 @cache
-def _kernel() -> Callable[..., None]:
+def _kernels() -> tuple[Callable[..., None], Callable[..., None]]:
     from pytest_pan.stats.kernels import kept_on_disk  # imports numba
 
-    return kept_on_disk(count)
+    return kept_on_disk(table), kept_on_disk(tally)
 
 
-def count(
+def table(edges: Array, low: Array, step: Array, starts: Array) -> None:
+    """``starts[c, p]``: how many edges lie in parts before ``p`` of the range from ``low[c]``."""
+    kind = step.dtype.type
+    parts = starts.shape[1] - 1
+    top = kind(parts)
+    for c in range(edges.shape[0]):
+        at = 0
+        for e in range(edges.shape[1]):
+            offset = (edges[c, e] - low[c]) * step[c] + kind(1)
+            part = np.int32(max(kind(0), offset if offset < top else top))
+            while at <= part:
+                starts[c, at] = e
+                at += 1
+        while at <= parts:
+            starts[c, at] = edges.shape[1]
+            at += 1
+
+
+def tally(
     values: Array,
     edges: Array,
-    scale: Array,
+    low: Array,
+    step: Array,
     starts: Array,
-    places: Array,
-    found: Array,
+    counts: Array,
+    rings: Array,
+    coarse: int,
+    bad: Array,
     first: int,
     last: int,
 ) -> None:
-    """Counts the channels from ``first`` to before ``last`` into ``found``.
+    """Counts the channels from ``first`` to before ``last``.
 
-    The range of the edges is cut into equal parts; ``starts`` tells how many edges lie in parts
-    before each. A value's part never falls as the value grows, rounding included, so the edges at
-    or below it are those, and some of its own part's, which are compared one by one.
+    A value's part never falls as the value grows, rounding included, so the edges at or below it
+    are those of parts before its own, and some of its own, among which a search decides.
     """
-    kind = scale.dtype.type
-    parts = starts.size - 1
-    top = kind(parts)
-    size = edges.shape[1]
-    chunk = places.size
+    kind = step.dtype.type
+    images, _, height, width = values.shape
+    parts = starts.shape[1]
+    top = kind(parts - 1)
+    size = np.int32(edges.shape[1])
+    slots = np.empty(height * width, np.int32)
     for c in range(first, last):
-        low, step = edges[c, 0], scale[c]
-        at = 0
-        for e in range(size):
-            offset = (edges[c, e] - low) * step + kind(1)
-            part = np.int32(max(kind(0), offset if offset < top else top))
-            while at <= part:
-                starts[at] = e
-                at += 1
-        while at <= parts:
-            starts[at] = size
-            at += 1
-        row = values[c]
-        for begin in range(0, row.size, chunk):
-            held = min(chunk, row.size - begin)
-            for i in range(held):
-                offset = (row[begin + i] - low) * step + kind(1)
+        least, scale = low[c], step[c]
+        for image in range(images):
+            plane = values[image, c].ravel()
+            for i in range(plane.size):
+                offset = (plane[i] - least) * scale + kind(1)
                 # not a minimum: what is not a number must not become a place
-                places[i] = np.int32(max(kind(0), offset if offset < top else top))
-            for i in range(held):
-                value = row[begin + i]
-                slot = starts[places[i]]
-                while slot < size and edges[c, slot] <= value:
-                    slot += 1
-                found[c, slot] += 1
+                slots[i] = np.int32(max(kind(0), offset if offset < top else top))
+            for i in range(plane.size):
+                value, part = plane[i], slots[i]
+                slot = np.int32(starts[c, part])
+                after = np.int32(starts[c, part + 1]) if part + 1 < parts else size
+                while slot < after:  # heavy tails crowd many edges into one part
+                    middle = (slot + after) >> 1
+                    if edges[c, middle] <= value:
+                        slot = middle + 1
+                    else:
+                        after = middle
+                slots[i] = slot
+                if value - value != 0:
+                    bad[c] = True
+            for x in range(width):
+                counts[0, c, slots[x]] += 1
+                counts[1, c, slots[(height - 1) * width + x]] += 1
+            for y in range(height):
+                counts[2, c, slots[y * width]] += 1
+                counts[3, c, slots[y * width + width - 1]] += 1
+            for y in range(1, height - 1):
+                for x in range(1, width - 1):
+                    counts[4, c, slots[y * width + x]] += 1
+            for ring in range(0, rings.shape[0], 4):
+                away = 1 + ring // 4
+                for x in range(width):
+                    up = slots[away * width + x]
+                    down = slots[(height - 1 - away) * width + x]
+                    rings[ring, c, (up + coarse - 1) // coarse] += 1
+                    rings[ring + 1, c, (down + coarse - 1) // coarse] += 1
+                for y in range(height):
+                    left = slots[y * width + away]
+                    right = slots[y * width + width - 1 - away]
+                    rings[ring + 2, c, (left + coarse - 1) // coarse] += 1
+                    rings[ring + 3, c, (right + coarse - 1) // coarse] += 1

@@ -52,6 +52,13 @@ CONFTEST = """
         images[count // 2 :, 0, 0, 0] = 100
         return torch.utils.data.TensorDataset(images.float(), torch.arange(count) % 8)
 """
+FAILS_ON_ONE = """
+    @pytest.fixture(scope="session")
+    def pan_model():
+        if os.environ["RANK"] == "1":
+            raise FileNotFoundError("weights.pt is not on this machine")
+        return Net()
+"""
 TEST = """
     import pytest
 
@@ -100,6 +107,8 @@ FIGURES = ("images", "sites", "neurons", "measures", "influence", "intrusion", "
         (4, 20, 1 << 30),  # 3 batches: one process has none
         (2, 300, 1),  # counted between edges
         (4, 300, 1),
+        (2, 216, 1),  # 27 batches, and a process has its last one before there are edges
+        (4, 216, 1),
     ],
 )
 def test_several_processes_find_to_the_last_bit_what_one_finds(
@@ -117,6 +126,23 @@ def test_several_processes_find_to_the_last_bit_what_one_finds(
     for key in FIGURES:
         assert together[key] == alone[key], key
     assert done.stdout.count("padding audit") == 1
+
+
+def test_draws_of_noise_and_files_left_out_are_those_of_one_process(repo: Path) -> None:
+    (repo / "pytest.ini").write_text("[pytest]\npan_mode = noise\n")
+    found = []
+    for ranks in (1, 2):
+        assert run(repo, ranks, images=60).returncode == 0
+        found.append(audit(repo))
+    assert found[0]["influence"] == found[1]["influence"]
+
+
+def test_a_fixture_that_fails_in_one_process_only_is_heard_of(repo: Path) -> None:
+    with (repo / "conftest.py").open("a") as conftest:
+        conftest.write(textwrap.dedent(FAILS_ON_ONE))
+    done = run(repo, 2, images=20)
+    assert done.returncode != 0
+    assert "weights.pt is not on this machine" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])

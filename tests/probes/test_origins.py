@@ -112,7 +112,7 @@ def test_the_outputs_are_bit_for_bit_the_bare_ones_while_origins_watch() -> None
     found = audit(model, images, theta=0.1)
     assert {neuron.site for neuron in found.neurons} == {"0", "2"}
     every = Swap(Plan(name="reflect"), frozenset(s.name for s in found.sites), torch.device("cpu"))
-    watched = Origins(found.sites, found.neurons, every, 0.1, lambda part: States(1 << 30))
+    watched = Origins(found.sites, found.neurons, every, 0.1, lambda part, of: States(1 << 30))
     with torch.no_grad():
         assert torch.equal(watched.original(model, images), model(images))
         assert not torch.equal(watched.swapped(model, images), model(images))

@@ -179,3 +179,47 @@ def test_one_image_too_many_is_the_devices_own_error() -> None:
 
     with pytest.raises(Exception, match=r"raised OutOfMemoryError.*no memory at all"):
         audit(Full(), IMAGES[:60])
+
+
+@pytest.mark.parametrize("call", [3, 6, 14])
+def test_an_outcome_that_finds_no_memory_leaves_nothing_counted_twice(call: int) -> None:
+    """Whenever the reading of an output runs out of memory, the retry counts anew."""
+    model = nn.Sequential(network(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    calls = iter(range(1, 1000))
+
+    def pick(output: Tensor) -> Tensor:
+        if next(calls) == call:
+            raise torch.OutOfMemoryError("no memory")
+        return output
+
+    settings = {"theta": 0.1, "batch_size": 20, "probes": ("pans", "influence")}
+    whole = audit(model, IMAGES[:60], **settings)
+    found = audit(model, IMAGES[:60], outputs=pick, **settings)
+    assert found.neurons == whole.neurons
+    assert found.measures["pan_floor"] == whole.measures["pan_floor"]
+    assert found.influence[0].images == 60
+    assert any("batches were cut to 10 images" in note for note in found.notes)
+
+
+def test_a_layer_that_runs_on_no_row_of_a_batch_is_counted_as_it_is_kept() -> None:
+    class Sometimes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.other = network(), nn.Conv2d(1, 4, 3, padding=1)
+
+        def forward(self, images: Tensor) -> Any:
+            self.other(images[images[:, 0, 0, 0] > 0.5])
+            self.other.bias  # noqa: B018
+            return self.net(images)
+
+    images = IMAGES.clone()
+    images[:32, 0, 0, 0] = 0
+    kept, counted = (audit(Sometimes(), images, theta=0.1, memory=m) for m in (1 << 30, 1))
+    assert {site.name for site in kept.sites} == {site.name for site in counted.sites}
+    assert "other" in {site.name for site in kept.sites}
+
+
+def test_first_images_unlike_the_rest_are_said_to_widen_the_error() -> None:
+    bright = IMAGES + 10 * torch.arange(len(IMAGES))[:, None, None, None] / len(IMAGES)
+    found = audit(network(), bright, theta=0.1, memory=1)
+    assert any("the first images are not like the rest" in note for note in found.notes)

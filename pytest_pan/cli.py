@@ -1,0 +1,226 @@
+"""The command ``pytest-pan``: what is not a test run. Torch is imported by ``sites`` alone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pytest_pan.errors import ConfigError, PanError
+from pytest_pan.report import reading, tables
+from pytest_pan.report.files import why_not_writable, write_text
+
+if TYPE_CHECKING:
+    from pytest_pan.preview import Preview
+    from pytest_pan.records import Audit, Site
+
+
+class _Refused(click.ClickException):
+    """What is wrong, on one line, with the exit code of a usage error."""
+
+    exit_code = 2
+
+
+class _Commands(click.Group):
+    """Commands whose :class:`PanError` is what the user reads, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PanError as error:
+            raise _Refused(tables.printable(str(error))) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pytest-pan")
+def main() -> None:
+    """Padding bias of CNNs, beside the test run (that is: pytest --pan-audit)."""
+
+
+@main.command()
+@click.argument("model")
+@click.option("--arguments", metavar="JSON", default="{}", help="Keyword arguments of MODEL.")
+@click.option("--size", metavar="N or HxW", default="224", show_default=True, help="Of the image.")
+@click.option("--channels", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def sites(model: str, arguments: str, size: str, channels: int, as_json: bool) -> None:
+    """What would be examined of MODEL ("module:callable"), told by one forward pass on zeros.
+
+    Exit code 1 where nothing would be.
+    """
+    keywords, (height, width) = _arguments(arguments), _size(size)
+    with _importing_from_here(), contextlib.redirect_stdout(sys.stderr):
+        from pytest_pan.preview import preview
+
+        found = preview(model, (channels, height, width), arguments=keywords)
+    if as_json:
+        click.echo(json.dumps(found.to_json()))
+    else:
+        click.echo("\n".join(_preview(found)))
+    sys.exit(0 if found.sites else 1)
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        example = """such as '{"weights": "IMAGENET1K_V1"}'"""
+        raise ConfigError("--arguments", got=repr(text), allowed=f"a JSON object, {example}")
+    return found
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text)
+    if not found:
+        raise ConfigError("--size", got=repr(text), allowed="pixels, N or HxW: 224, 320x640")
+    return int(found[1]), int(found[2] or found[1])
+
+
+@contextlib.contextmanager
+def _importing_from_here() -> Iterator[None]:
+    """The working directory as a place to import from, as it is for ``python -m``."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _preview(found: Preview) -> Iterator[str]:
+    shape = "x".join(map(str, found.shape))
+    yield tables.printable(
+        f"{found.model['name']} on an image of {shape}: {len(found.sites)} layers with "
+        f"{found.neuron_count:,} neurons would be examined, {len(found.skips)} would not"
+    )
+    heads = ("site", "neurons", "kernel", "stride", "map", "padding", "consumed", "")
+    if found.sites:
+        yield from tables.lines(heads, [_row(found, s) for s in found.sites], right=("neurons",))
+        yield tables.INDENT + "padding and consumed padding: top, bottom, left, right"
+    if found.uneven:
+        yield (
+            f"uneven: {len(found.uneven)} of them consume different amounts of padding on opposite "
+            "sides (measure uneven_layers; it depends on the size of the images)"
+        )
+    if found.skips:
+        yield "not examined:"
+        yield from tables.lines(("what", "why"), [(s.what, s.why) for s in found.skips])
+
+
+def _row(found: Preview, site: Site) -> tuple[str, ...]:
+    said = [site.mode] if site.mode != "zeros" else []
+    said += ["uneven"] if site.name in found.uneven else []
+    said += ["low reliability"] if site.reliability == "low" else []
+    across = ("x".join(map(str, pair)) for pair in (site.kernel, site.stride, site.map))
+    around = (" ".join(map(str, sides)) for sides in (site.padding, site.consumed))
+    return (site.name, str(site.channels), *across, *around, ", ".join(said))
+
+
+@main.command()
+@click.argument("before", type=click.Path(path_type=Path))
+@click.argument("after", type=click.Path(path_type=Path))
+@click.option("--audit", metavar="NAME", default="", help="Compare the audit of this model only.")
+@click.option(
+    "--tolerance", type=float, default=0.0, help="Share of the value before that is no change."
+)
+def compare(before: Path, after: Path, audit: str, tolerance: float) -> None:
+    """Two JSON reports as a table of measures.
+
+    Exit code 1 where a measure is worse, or was there before and no longer is; 2 for wrong usage.
+    """
+    from pytest_pan.report import comparison, differences
+
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise ConfigError("--tolerance", got=str(tolerance), allowed="a number from 0")
+    reports = [reading.read(path) for path in (before, after)]
+    bodies = [[b for b in r.bodies if audit in ("", b["model"]["name"])] for r in reports]
+    found = comparison.compare(*bodies, tolerance=tolerance)
+    if not found.pairs:
+        names = " and ".join(f"{r.path}: {differences.names(r)}" for r in reports)
+        raise ConfigError(
+            "no audit to compare",
+            where=f"--audit {audit}" if audit else "",
+            got="none of that name in both" if audit else "no model that is in both",
+            allowed=names,
+        )
+    click.echo("\n".join(differences.lines(found, *reports)))
+    sys.exit(1 if found.is_worse or reports[1].partial else 0)
+
+
+@main.command()
+@click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "out", metavar="OUT", required=True, type=click.Path(path_type=Path))
+@click.option("--html", metavar="OUT", type=click.Path(path_type=Path), help="An HTML report too.")
+@click.option("--force", is_flag=True, help="Replace what OUT is now.")
+def merge(shards: tuple[Path, ...], out: Path, html: Path | None, force: bool) -> None:
+    """One JSON report of several, from as many machines.
+
+    The same audit is taken once, with the verdicts of all; where two machines found different
+    figures for the same, both stand in the report.
+    """
+    from pytest_pan import merge as merging
+    from pytest_pan.report import json as json_report
+
+    for path in (out, *([html] if html else [])):
+        _check_target(path, shards, force)
+    if html and html.resolve() == out.resolve():
+        raise ConfigError("--html", got=str(html), allowed="another file than -o")
+    reports = [reading.read(path) for path in shards]
+    merged = merging.merge(audit for report in reports for audit in report.audits())
+    partial = "; ".join(
+        f"{report.path.name}: {report.partial}" for report in reports if report.partial
+    )
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    command = shlex.join(["pytest-pan", "merge", *map(str, shards), "-o", str(out)])
+    seconds = _write_html(html, merged.audits, partial, created, command) if html else {}
+    text = json_report.render(merged.audits, partial=partial, created=created, seconds=seconds)
+    _write(out, text)
+    click.echo(
+        f"{out}: {len(merged.audits)} audits of {len(reports)} reports"
+        + (f", {merged.same} of them found more than once" if merged.same else "")
+    )
+    for name in merged.conflicting:
+        click.echo(tables.printable(f"{name}: figures differ between machines, all kept"), err=True)
+    if partial:
+        click.echo(tables.printable(f"PARTIAL: {partial}"), err=True)
+
+
+def _check_target(path: Path, shards: tuple[Path, ...], force: bool) -> None:
+    if any(path.resolve() == shard.resolve() for shard in shards):
+        raise ConfigError("output", where=str(path), got="one of the reports to merge")
+    if path.exists() and not force:
+        raise ConfigError("output", where=str(path), got="a file that exists", next="Try --force.")
+    if why := why_not_writable(path):
+        raise ConfigError(f"output: {why}")
+
+
+def _write_html(
+    path: Path, audits: tuple[Audit, ...], partial: str, created: str, command: str
+) -> dict[str, float]:
+    from pytest_pan.report import html
+
+    started = time.perf_counter()
+    _write(path, html.render(audits, partial=partial, created=created, command=command))
+    return {"report": time.perf_counter() - started}
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise ConfigError(
+            "not written", where=str(path), got=os.strerror(error.errno or 0)
+        ) from None

@@ -1,0 +1,57 @@
+"""One report of several: audits put together as the controller does within a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from pytest_pan.ledger import key
+from pytest_pan.records import Audit, Verdict
+
+_OF_A_RUN = ("verdicts", "seconds", "environment")
+"""What may differ between two runs that found the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The audits, how many were there already, and the models with more than one finding."""
+
+    audits: tuple[Audit, ...]
+    same: int
+    conflicting: tuple[str, ...]
+
+
+def merge(audits: Iterable[Audit]) -> Merged:
+    """Each audit once, in the order of their coming, with the verdicts of all its copies.
+
+    Two of the same network on the same images with the same settings (:func:`ledger.key`) that
+    found different figures are both kept: neither is known to be the right one.
+    """
+    kept: dict[tuple[str, str], Audit] = {}
+    same = 0
+    for audit in audits:
+        place = key(audit), _found(audit)
+        if place in kept:
+            same += 1
+            audit = replace(kept[place], verdicts=_united(kept[place].verdicts, audit.verdicts))
+        kept[place] = audit
+    findings: dict[str, int] = {}
+    for of, _ in kept:
+        findings[of] = findings.get(of, 0) + 1
+    names = {of: str(audit.model.get("name")) for (of, _), audit in kept.items()}
+    conflicting = tuple(names[of] for of, count in findings.items() if count > 1)
+    return Merged(tuple(kept.values()), same, conflicting)
+
+
+def _found(audit: Audit) -> str:
+    """All that it found, as text: there, unlike among numbers, undefined equals undefined."""
+    body = {name: part for name, part in audit.to_json().items() if name not in _OF_A_RUN}
+    return json.dumps(body, sort_keys=True, default=str)
+
+
+def _united(ours: tuple[Verdict, ...], theirs: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+    every: dict[str, Verdict] = {}
+    for verdict in (*ours, *theirs):
+        every.setdefault(json.dumps(verdict.to_json()), verdict)
+    return tuple(every.values())

@@ -1,0 +1,166 @@
+"""Two reports side by side: which measures are better or worse, and what else is not the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pytest_pan.measures import BY_NAME, MEASURES
+
+Body = Mapping[str, Any]
+"""An audit as it stands in a JSON report."""
+
+Change = Literal["worse", "lost", "better", "same", "new", "unknown"]
+
+_HARDWARE = ("device", "platform", "gpu", "gpu_memory", "compute_capability")
+_NOT_OF_THE_FIGURES = ("device", "workers")
+"""Settings that say where and how, not what: the device is hardware, workers decide nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A measure before and after; None where it is undefined or was not taken."""
+
+    measure: str
+    before: float | None
+    after: float | None
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The audits of one model, and in what they differ besides the measures."""
+
+    name: str
+    rows: tuple[Row, ...]
+    differences: tuple[str, ...]
+    partial: tuple[str, str]
+    """Why each of the two is incomplete; empty where it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Audits of the same model paired, and the models that only one report has."""
+
+    pairs: tuple[Pair, ...]
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
+
+    def count(self, change: Change) -> int:
+        return sum(row.change == change for pair in self.pairs for row in pair.rows)
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether a measure is worse, or cannot be seen to be no worse: what was measured before
+        and is no longer there, or was cut short, does not count as well.
+        """
+        cut = any(pair.partial[1] for pair in self.pairs)
+        return bool(self.count("worse") or self.count("lost") or self.only_before or cut)
+
+
+def compare(before: Sequence[Body], after: Sequence[Body], *, tolerance: float = 0.0) -> Comparison:
+    """Audits matched by the name of their model; where there are several of a name, those on the
+    same images with the same settings first. A change up to ``tolerance`` times the value before
+    is none.
+    """
+    matches = _match(before, after)
+    pairs = [_pair(before[i], after[j], tolerance) for i, j in sorted(matches.items())]
+    found = set(matches.values())
+    return Comparison(
+        pairs=tuple(pairs),
+        only_before=tuple(_name(b) for i, b in enumerate(before) if i not in matches),
+        only_after=tuple(_name(a) for j, a in enumerate(after) if j not in found),
+    )
+
+
+def _match(before: Sequence[Body], after: Sequence[Body]) -> dict[int, int]:
+    """Numbers of audits before, and of those after that belong to them."""
+    matches: dict[int, int] = {}
+    for needed in (3, 2, 1, 0):
+        for i, b in enumerate(before):
+            for j, a in enumerate(after):
+                free = i not in matches and j not in matches.values()
+                if free and _name(a) == _name(b) and _agreement(a, b) >= needed:
+                    matches[i] = j
+    return matches
+
+
+def _agreement(a: Body, b: Body) -> int:
+    same_images = bool(a["images"].get("digest") == b["images"].get("digest"))
+    return 2 * (_settings(a) == _settings(b)) + same_images
+
+
+def _name(body: Body) -> str:
+    return str(body["model"]["name"])
+
+
+def _settings(body: Body) -> dict[str, Any]:
+    return {k: v for k, v in body["settings"].items() if k not in _NOT_OF_THE_FIGURES}
+
+
+def _pair(before: Body, after: Body, tolerance: float) -> Pair:
+    rows = []
+    for name in _names(before["measures"], after["measures"]):
+        old, new = (body["measures"].get(name, {}).get("value") for body in (before, after))
+        rows.append(Row(name, old, new, _change(name, old, new, tolerance)))
+    return Pair(
+        name=_name(before),
+        rows=tuple(rows),
+        differences=tuple(_differences(before, after)),
+        partial=(str(before.get("partial") or ""), str(after.get("partial") or "")),
+    )
+
+
+def _names(before: Body, after: Body) -> list[str]:
+    """Measures of either, those declared here first and in that order."""
+    every = dict.fromkeys([*before, *after])
+    declared = [measure.name for measure in MEASURES if measure.name in every]
+    return list(dict.fromkeys([*declared, *every]))
+
+
+def _change(name: str, old: float | None, new: float | None, tolerance: float) -> Change:
+    if old is None or new is None:
+        return "same" if old is new else "lost" if new is None else "new"
+    if new == old or abs(new - old) <= tolerance * abs(old):
+        return "same"
+    if name not in BY_NAME:
+        return "unknown"
+    return "worse" if (new > old) == (BY_NAME[name].better == "lower") else "better"
+
+
+def _differences(before: Body, after: Body) -> Iterator[str]:
+    """A line for each of weights, images, settings, hardware and versions that differ."""
+    old, new = before["environment"], after["environment"]
+    others = [key for key in _union(old, new) if key not in _HARDWARE]
+    settings = _settings(before), _settings(after)
+    for what, changed in (
+        ("weights", _changed(before["model"], after["model"], ("digest", "parameters"))),
+        ("images", _changed(before["images"], after["images"], ("digest", "count", "shape"))),
+        ("settings", _changed(*settings, _union(*settings))),
+        ("hardware", _changed(old, new, _HARDWARE)),
+        ("versions", _changed(old, new, others)),
+    ):
+        if changed:
+            yield f"{what}: {changed}"
+
+
+def _changed(old: Body, new: Body, keys: Sequence[str]) -> str:
+    """``torch 2.14.0 -> 2.15.0`` for each key whose value is another; empty if none is."""
+    return ", ".join(
+        f"{key} {_text(old.get(key))} -> {_text(new.get(key))}"
+        for key in keys
+        if old.get(key) != new.get(key)
+    )
+
+
+def _union(old: Body, new: Body) -> list[str]:
+    return list(dict.fromkeys([*old, *new]))
+
+
+def _text(value: object) -> str:
+    """A digest by its beginning, a list joined, nothing as ``-``."""
+    if isinstance(value, list):
+        return ("x" if all(isinstance(item, int) for item in value) else ",").join(map(str, value))
+    text = "-" if value is None else str(value)
+    return text[:16] + "..." if len(text) >= 64 else text

@@ -1,0 +1,65 @@
+"""A comparison of two reports as lines for a terminal or a log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_pan.measures import BY_NAME
+from pytest_pan.report import tables
+from pytest_pan.report.comparison import Comparison, Pair, Row
+from pytest_pan.report.influence import measure_text
+from pytest_pan.report.reading import Report
+
+_NONE = "-"
+_WORDS = {"lost": "LOST", "worse": "WORSE", "unknown": "not known to this version"}
+_HEADS = ("measure", "before", "after", "difference", "")
+
+
+def lines(found: Comparison, before: Report, after: Report) -> Iterator[str]:
+    """What is incomplete first, then a table for each model, then what only one report has."""
+    for report in (before, after):
+        if report.partial:
+            yield tables.printable(f"PARTIAL, {report.path}: {report.partial}")
+    for pair in found.pairs:
+        yield from _pair(pair, before, after)
+    for names_, report in ((found.only_before, before), (found.only_after, after)):
+        for name in names_:
+            yield tables.printable(f"{name}: only in {report.path}")
+    counts = {c: found.count(c) for c in ("worse", "lost", "better", "new", "same", "unknown")}
+    yield "measures: " + ", ".join(f"{n} {c}" for c, n in counts.items() if n or c == "worse")
+
+
+def _pair(pair: Pair, before: Report, after: Report) -> Iterator[str]:
+    yield tables.printable(f"{pair.name}: {before.path} -> {after.path}")
+    for why, report in zip(pair.partial, (before, after), strict=True):
+        if why:
+            yield tables.INDENT + tables.printable(f"PARTIAL, {report.path}: {why}")
+    for difference in pair.differences:
+        yield tables.INDENT + tables.printable(f"differs in {difference}")
+    rows = [_row(row) for row in pair.rows]
+    yield from tables.lines(_HEADS, rows, right=_HEADS[1:4])
+
+
+def _row(row: Row) -> tuple[str, ...]:
+    before, after = (
+        "undefined" if value is None else measure_text(row.measure, value)
+        for value in (row.before, row.after)
+    )
+    difference = _NONE
+    if row.before is not None and row.after is not None:
+        difference = _difference(row.measure, row.after - row.before)
+    return row.measure, before, after, difference, _WORDS.get(row.change, row.change)
+
+
+def _difference(name: str, change: float) -> str:
+    """``+0.84 pp`` (percentage points) of a fraction, ``+3`` of a count."""
+    if not change:
+        return "0"
+    if name in BY_NAME and BY_NAME[name].unit == "fraction":
+        return f"{100 * change:+.3g} pp"
+    return f"{change:+,.0f}" if abs(change) >= 1000 else f"{change:+.3g}"
+
+
+def names(report: Report) -> str:
+    """The models of a report."""
+    return ", ".join(body["model"]["name"] for body in report.bodies) or "no audits"
