@@ -1,15 +1,19 @@
 """Another padding for chosen channels of a convolution: only what the padding reaches is computed.
 
 An output depends on the padding only where its window reaches over the edge of the map. So the
-interior of the output stays, bit for bit, and four strips along the borders are convolved again
+interior of the output stays, bit for bit, and the lines along the borders are convolved again
 for the chosen channels, from the map padded in the other mode. Equal to a convolution of the
 whole map padded that way, up to the rounding of a sum in another order.
+
+All rows that the padding reaches are one convolution, and so are all columns between them: the
+cells that each line reads are laid side by side, so that a stride of a kernel leads from one line
+to the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -17,22 +21,14 @@ from torch import Tensor
 
 from pytest_pan.instrument.tap import ConvCall
 from pytest_pan.plans import MODES
+from pytest_pan.records import Quad
 
 _FILL = -1
+_Pair = tuple[int, int]
 
 
 class NotSwappableError(ValueError):
     """This padding does not exist for a map of this size; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Rectangle:
-    """Output rows [top, bottom) and columns [left, right)."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
 
 
 def repad(
@@ -50,13 +46,13 @@ def repad(
     """
     if mode == "zeros" and call.pad.mode == "zeros":
         return call.output
+    _check(call, mode)
     source = _Source(call, mode, generator)
     output = call.output if call.output.dim() == 4 else call.output[None]
     filters = _Filters(call, channels)
-    for part in _reached(call):
-        block = filters.convolve(source, part)
-        place = (slice(part.top, part.bottom), slice(part.left, part.right))
-        output[(slice(None), slice(None) if channels is None else channels, *place)] = block
+    for strip in source.strips:
+        block = filters.convolve(source, strip)
+        _write(output, block, channels, strip)
     return call.output
 
 
@@ -89,23 +85,121 @@ def _check(call: ConvCall, mode: str) -> None:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Geometry:
+    """All that the lines to convolve again follow from."""
+
+    mode: str
+    """Of the cells that copy others; ``zeros`` where padded cells copy none."""
+    size: _Pair
+    amounts: Quad
+    kernel: _Pair
+    stride: _Pair
+    dilation: _Pair
+    map: _Pair
+    device: torch.device
+
+
+@dataclass(frozen=True, slots=True)
+class _Strip:
+    """Output lines to convolve again, and the padded cells that they read."""
+
+    axis: int
+    """0: whole rows, 1: the columns between them."""
+    lines: tuple[slice, slice]
+    """The output lines: the first ones along the axis, and the last ones."""
+    across: slice
+    """Their extent along the other axis."""
+    places: tuple[Tensor, Tensor]
+    """The rows and the columns read, as places in the padded map."""
+    cells: tuple[Tensor, Tensor]
+    """The same as places in the map; 0 where nothing is copied."""
+    empty: Tensor | None
+    """(h, w): where nothing is copied; None where that is nowhere."""
+    share: Tensor
+    """(rows, columns) float64: kernel cells over those inside the map, of each output; 0 where
+    none is inside."""
+    stride: _Pair
+    dilation: _Pair
+
+
+@lru_cache(maxsize=1024)
+def _strips(at: _Geometry) -> tuple[_Strip, ...]:
+    """What holds every output whose window reaches over an edge, once each.
+
+    Kept, since an audit asks for the same few in every pass: they lie on the device.
+    """
+    (top, bottom), (left, right) = _interior(at, 0), _interior(at, 1)
+    found = []
+    if top or bottom < at.map[0]:
+        found.append(_strip(at, 0, (top, bottom), (0, at.map[1])))
+    if (left or right < at.map[1]) and top < bottom:
+        found.append(_strip(at, 1, (left, right), (top, bottom)))
+    return tuple(found)
+
+
+def _strip(at: _Geometry, axis: int, between: _Pair, extent: _Pair) -> _Strip:
+    """The lines before and after ``between`` along the axis, over an extent of the other one."""
+    other = 1 - axis
+    first, last = slice(0, between[0]), slice(between[1], at.map[axis])
+    lines = torch.cat([torch.arange(part.start, part.stop) for part in (first, last)])
+    window = torch.arange(at.kernel[axis]) * at.dilation[axis]
+    reach = at.dilation[other] * (at.kernel[other] - 1) + 1
+    along = torch.arange(extent[0] * at.stride[other], (extent[1] - 1) * at.stride[other] + reach)
+    places = [(lines[:, None] * at.stride[axis] + window).flatten(), along]
+    stride, dilation = [at.kernel[axis], at.stride[other]], [1, at.dilation[other]]
+    if axis == 1:
+        places, stride, dilation = places[::-1], stride[::-1], dilation[::-1]
+    cells = [
+        _cells(at.mode, at.size[dim], *at.amounts[2 * dim : 2 * dim + 2])[places[dim]]
+        for dim in (0, 1)
+    ]
+    outside = [part == _FILL for part in cells]
+    empty = outside[0][:, None] | outside[1][None, :]
+    inside = [(~part).double() for part in outside]
+    taps = [
+        line.unfold(0, (at.kernel[dim] - 1) * dilation[dim] + 1, stride[dim])[:, :: dilation[dim]]
+        for dim, line in enumerate(inside)
+    ]
+    valid = taps[0].sum(1)[:, None] * taps[1].sum(1)[None, :]
+    share = torch.where(valid > 0, at.kernel[0] * at.kernel[1] / valid.clamp(min=1), 0)
+    there = at.device
+    return _Strip(
+        axis=axis,
+        lines=(first, last),
+        across=slice(*extent),
+        places=(places[0].to(there), places[1].to(there)),
+        cells=(cells[0].clamp(min=0).to(there), cells[1].clamp(min=0).to(there)),
+        empty=empty.to(there) if empty.any() else None,
+        share=share.to(there),
+        stride=(stride[0], stride[1]),
+        dilation=(dilation[0], dilation[1]),
+    )
+
+
 class _Source:
-    """The unpadded map of a call, and any rectangle of it padded in another mode."""
+    """The unpadded map of a call, and the cells of it that strips read, padded in another mode."""
 
     def __init__(self, call: ConvCall, mode: str, generator: torch.Generator | None) -> None:
-        _check(call, mode)
         batch = call.input if call.input.dim() == 4 else call.input[None]
         top, _, left, _ = call.before.amounts
         height, width = call.size
         self.map = batch[:, :, top : top + height, left : left + width]
-        self.mode, self.call = mode, call
-        amounts = call.pad.amounts
-        copied = "zeros" if mode in ("mean", "partial", "noise") else mode
-        self._rows = _cells(copied, height, *amounts[:2])
-        self._columns = _cells(copied, width, *amounts[2:])
-        self._fill = self._filling(generator)
+        self.mode = mode
+        geometry = _Geometry(
+            mode="zeros" if mode in ("mean", "partial", "noise") else mode,
+            size=call.size,
+            amounts=call.pad.amounts,
+            kernel=call.kernel,
+            stride=call.stride,
+            dilation=call.dilation,
+            map=call.map,
+            device=self.map.device,
+        )
+        self.strips = _strips(geometry)
+        self._fill = self._filling(call.pad.amounts, generator)
 
-    def _filling(self, generator: torch.Generator | None) -> Tensor | None:
+    def _filling(self, amounts: Quad, generator: torch.Generator | None) -> Tensor | None:
         """What padded cells hold where they hold no copy: (N, C, 1, 1), or the whole padded map."""
         if self.mode not in ("mean", "noise"):
             return None
@@ -114,43 +208,31 @@ class _Source:
         if self.mode == "mean":
             return mean.to(self.map.dtype)
         deviation = values.std((2, 3), keepdim=True, correction=0)
-        shape = (*self.map.shape[:2], len(self._rows), len(self._columns))
-        draws = torch.randn(shape, generator=generator).to(values)
+        height, width = self.map.shape[2:]
+        extent = height + sum(amounts[:2]), width + sum(amounts[2:])
+        draws = torch.randn((*self.map.shape[:2], *extent), generator=generator).to(values)
         return (mean + deviation * draws).to(self.map.dtype)
 
-    def window(self, part: _Rectangle, spans: tuple[int, int], inputs: Tensor | None) -> Tensor:
-        """The padded cells that these outputs read, of these input channels: (N, C, h, w).
-
-        Narrowed before anything is copied: a strip is a small part of a map.
-        """
-        (down, across), (tall, wide) = self.call.stride, spans
-        rows = slice(part.top * down, (part.bottom - 1) * down + tall)
-        columns = slice(part.left * across, (part.right - 1) * across + wide)
-        at_rows, at_columns = self._rows[rows], self._columns[columns]
-        cells = _narrow(_narrow(self.map, 2, at_rows), 3, at_columns)
-        cells = cells if inputs is None else cells[:, inputs]
-        for dim, at in ((2, at_rows), (3, at_columns)):
-            cells = cells.index_select(dim, (at - _first(at)).clamp(min=0).to(cells.device))
-        if self._fill is None and self.mode not in ("zeros", "partial"):
+    def window(self, strip: _Strip, inputs: Tensor | None) -> Tensor:
+        """The padded cells that a strip's outputs read, of these input channels: (N, C, h, w)."""
+        cells = _taken(self.map, strip.cells, strip.axis, inputs)
+        if strip.empty is None:
             return cells
-        empty = ((at_rows == _FILL)[:, None] | (at_columns == _FILL)[None, :]).to(cells.device)
         if self._fill is None:
-            return cells.masked_fill(empty, 0)
+            return cells.masked_fill_(strip.empty, 0)
+        if self._fill.shape[2] > 1:
+            return torch.where(
+                strip.empty, _taken(self._fill, strip.places, strip.axis, inputs), cells
+            )
         filling = self._fill if inputs is None else self._fill[:, inputs]
-        whole = filling.shape[2] > 1
-        return torch.where(empty, filling[:, :, rows, columns] if whole else filling, cells)
+        return torch.where(strip.empty, filling, cells)
 
-    def valid_share(self, part: _Rectangle) -> Tensor:
-        """Kernel cells over those inside the map, for each output: (h, w); 0 where none is."""
-        kernel, stride, dilation = self.call.kernel, self.call.stride, self.call.dilation
-        lines = []
-        for axis, (first, last) in enumerate(((part.top, part.bottom), (part.left, part.right))):
-            inside = ((self._rows, self._columns)[axis] != _FILL).double()
-            taps = torch.arange(kernel[axis], device=inside.device) * dilation[axis]
-            starts = torch.arange(first, last, device=inside.device) * stride[axis]
-            lines.append(inside[starts[:, None] + taps].sum(1))
-        valid = (lines[0][:, None] * lines[1][None, :]).to(self.map.device)
-        return torch.where(valid > 0, kernel[0] * kernel[1] / valid.clamp(min=1), 0)
+
+def _taken(map: Tensor, places: tuple[Tensor, Tensor], axis: int, inputs: Tensor | None) -> Tensor:
+    """Copies of a map's cells. The few lines first: they are a small part of it."""
+    few = map.index_select(2 + axis, places[axis])
+    few = few if inputs is None else few.index_select(1, inputs)
+    return few.index_select(3 - axis, places[1 - axis])
 
 
 class _Filters:
@@ -171,38 +253,32 @@ class _Filters:
             self._inputs = (group[:, None] * each + offsets).flatten()
             self._groups = len(channels)
 
-    def convolve(self, source: _Source, part: _Rectangle) -> Tensor:
-        """Outputs of a rectangle: (N, P, h, w)."""
-        call = self._call
-        tall, wide = (d * (k - 1) + 1 for d, k in zip(call.dilation, call.kernel, strict=True))
-        cells = source.window(part, (tall, wide), self._inputs)
+    def convolve(self, source: _Source, strip: _Strip) -> Tensor:
+        """A strip's outputs: (N, P, h, w)."""
+        cells = source.window(strip, self._inputs)
         scaled = source.mode == "partial"
         bias = None if scaled else self._bias
-        found = F.conv2d(cells, self._weight, bias, call.stride, 0, call.dilation, self._groups)
+        found = F.conv2d(cells, self._weight, bias, strip.stride, 0, strip.dilation, self._groups)
         if scaled:
-            found = found * source.valid_share(part).to(found.dtype)
+            found = found * strip.share.to(found.dtype)
             if self._bias is not None:
                 found = found + self._bias[:, None, None].to(found.dtype)
-        return found.to(call.output.dtype)
+        return found.to(self._call.output.dtype)
 
 
-def _first(at: Tensor) -> int:
-    """The smallest cell copied; 0 where none is."""
-    copied = at[at != _FILL]
-    return int(copied.min()) if len(copied) else 0
-
-
-def _narrow(map: Tensor, dim: int, at: Tensor) -> Tensor:
-    """A view of the map from the first to the last cell copied."""
-    first = _first(at)
-    return map.narrow(dim, first, max(int(at.max()) - first, 0) + 1)
+def _write(output: Tensor, block: Tensor, channels: Tensor | None, strip: _Strip) -> None:
+    """Puts a strip's outputs, (N, P, h, w), in their place."""
+    chosen = slice(None) if channels is None else channels
+    dim, done = 2 + strip.axis, 0
+    for lines in strip.lines:
+        if count := lines.stop - lines.start:
+            place = (lines, strip.across) if strip.axis == 0 else (strip.across, lines)
+            output[(slice(None), chosen, *place)] = block.narrow(dim, done, count)
+        done += count
 
 
 def _cells(mode: str, size: int, first: int, last: int) -> Tensor:
-    """Which cell of the map each cell of the padded line copies: (first + size + last,), or -1.
-
-    On the CPU, where asking for an extent does not wait for a GPU.
-    """
+    """Which cell of the map each cell of the padded line copies: (first + size + last,), or -1."""
     at = torch.arange(-first, size + last)
     if mode == "zeros":
         return torch.where((at >= 0) & (at < size), at, _FILL)
@@ -217,24 +293,11 @@ def _cells(mode: str, size: int, first: int, last: int) -> Tensor:
     return torch.where(at >= size, 2 * (size - 1) - at, at)
 
 
-def _reached(call: ConvCall) -> Iterator[_Rectangle]:
-    """Rectangles that together hold every output whose window reaches over an edge, once each."""
-    height, width = call.map
-    (top, bottom), (left, right) = (_interior(call, axis) for axis in (0, 1))
-    parts = (
-        _Rectangle(0, top, 0, width),
-        _Rectangle(bottom, height, 0, width),
-        _Rectangle(top, bottom, 0, left),
-        _Rectangle(top, bottom, right, width),
-    )
-    return (part for part in parts if part.top < part.bottom and part.left < part.right)
-
-
-def _interior(call: ConvCall, axis: int) -> tuple[int, int]:
+def _interior(at: _Geometry, axis: int) -> _Pair:
     """First and one past the last output along an axis whose window stays inside the map."""
-    first = call.pad.amounts[2 * axis]
-    stride, size = call.stride[axis], call.size[axis]
-    span = call.dilation[axis] * (call.kernel[axis] - 1) + 1
-    begin = min(-(-first // stride), call.map[axis])
+    first = at.amounts[2 * axis]
+    stride, size = at.stride[axis], at.size[axis]
+    span = at.dilation[axis] * (at.kernel[axis] - 1) + 1
+    begin = min(-(-first // stride), at.map[axis])
     end = (size + first - span) // stride + 1
-    return begin, min(max(end, begin), call.map[axis])
+    return begin, min(max(end, begin), at.map[axis])

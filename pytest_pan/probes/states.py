@@ -25,7 +25,7 @@ from pytest_pan.stats import binned, ks
 from pytest_pan.stats import counts as between_edges
 from pytest_pan.stats.counts import Bounds
 
-PILOT = 8192
+PILOT = 16384
 PILOT_IMAGES = 64
 """Border values of a channel, and images, from which edges are taken, both at least."""
 
@@ -64,6 +64,11 @@ class State:
         if self.counted is not None:
             return self.counted.images
         return self.samples.images if self._images is None else self._images
+
+    @property
+    def enough(self) -> bool:
+        """Whether edges can be taken from what this process has of it."""
+        return self.samples.images * _border_values(self.site) >= _wanted(self.site)
 
     def parts(self) -> Parts:
         """What edges can be taken from and was not told yet."""
@@ -176,12 +181,22 @@ class _Pilot:
         for _, parts in sorted(self.parts.items()):
             chosen += parts
             values = sum(borders.shape[1] for borders, _, _ in chosen)
-            if values >= max(PILOT, PILOT_IMAGES * 2 * sum(self.site.map)):
+            if values >= _wanted(self.site):
                 borders, lows, highs = zip(*chosen, strict=True)
                 low, high = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
                 wide = [b if b.dtype == torch.float64 else b.float() for b in borders]
                 return between_edges.edges_of(torch.cat(wide, 1), low, high), low, high
         return None
+
+
+def _border_values(site: Site) -> int:
+    """Of a channel, in one image."""
+    return 2 * sum(site.map)
+
+
+def _wanted(site: Site) -> int:
+    """Border values of a channel that edges are taken from."""
+    return max(PILOT, PILOT_IMAGES * _border_values(site))
 
 
 class States:
@@ -275,6 +290,8 @@ class States:
             name: (state.site, state.parts())
             for name, state in self.by_site.items()
             if state.counted is None and name not in self.skips
+            # what is told is a copy: alone it is not made before it is needed
+            and (state.enough or self.processes.count > 1)
         }
         met = self.processes.meet(f"first batches, {self._of}", (last, mine))
         for _, theirs in met:

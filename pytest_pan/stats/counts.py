@@ -18,8 +18,8 @@ from torch import Tensor
 
 from pytest_pan.stats.ks import KS, sort_rows
 
-EDGES = 4096
-"""Edges a channel has: a slot then holds about a 4096th of the borders."""
+EDGES = 6144
+"""Edges a channel has: a slot then holds about a 6144th of the borders."""
 BINS = 48
 """Equal bins of the histograms, whose ends are edges too."""
 COARSE = 8

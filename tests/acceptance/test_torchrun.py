@@ -18,6 +18,9 @@ CONFTEST = """
     import os, signal
     import pytest, torch
     from torch import nn
+    from pytest_pan.probes import states
+
+    states.PILOT = 8192  # so that a few hundred images are many
 
     class Net(nn.Module):
         '''Small whole numbers all through, so that sums are exact in any order.'''

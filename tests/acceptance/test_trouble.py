@@ -65,7 +65,7 @@ def test_images_beyond_the_memory_set_aside_are_counted_and_the_report_says_so(
     repo: pytest.Pytester,
 ) -> None:
     repo.makeini("[pytest]\npan_memory = 100000\n")
-    declare(repo, images="torch.rand(300, 1, 10, 10) + 1")
+    declare(repo, images="torch.rand(900, 1, 10, 10) + 1")
     result, report = run(repo, "--pan-batch-size=50")
     result.assert_outcomes(passed=1)
     audit = report["audits"][0]

@@ -12,12 +12,21 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pytest_pan import Audit, audit
+from pytest_pan.probes import states
 from pytest_pan.records import SIDES, Neuron
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest_pan.PanWarning")
 
 IMAGES = torch.rand(420, 1, 12, 12, generator=torch.Generator().manual_seed(0))
-"""Of 40 border values each: edges come from the first 205 and more."""
+"""Of 48 border values each: edges come from the first 171 and more, of this pilot."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def a_small_pilot() -> Iterator[None]:
+    """So that a few hundred images are many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(states, "PILOT", 8192)
+        yield
 
 
 def network() -> nn.Sequential:
