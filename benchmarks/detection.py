@@ -7,7 +7,9 @@ round times in turn: the bare forward pass, the forward pass with activations ga
 statistics by the counting engine and by the sort that it replaces, the portraits of the PANs
 found, and the comparison of the PAN-reflect, three RAND-reflect and reflect plans with the
 original (six forward passes and the floor's statistics; 2.5 % of each layer's neurons stand for
-PANs, since a network without training has too many). Ratios are taken round by round. With
+PANs, since a network without training has too many). The comparison is of ``--batches`` batches, a
+batch's share of its time being counted: the intervals and pictures at its end do not grow with the
+images. Ratios are taken round by round. With
 --scipy, last and once, the published method: a Python loop over neurons and borders around scipy's
 ks_2samp, on the very same activations, and how many of its labels and statistics differ from ours.
 """
@@ -18,7 +20,7 @@ import argparse
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -43,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", default=NETWORKS)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batches", type=int, default=4)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cpu")
@@ -53,11 +56,15 @@ def main() -> None:
     for name in options.networks:
         torch.manual_seed(0)
         network = models.get_model(name).to(options.device)
-        images = torch.randn(options.batch, 3, options.size, options.size).to(options.device)
-        measure(name, network, images, options.rounds, scipy=options.scipy)
+        count = options.batch * options.batches
+        images = torch.randn(count, 3, options.size, options.size).to(options.device)
+        measure(name, network, images.split(options.batch), options.rounds, scipy=options.scipy)
 
 
-def measure(name: str, network: nn.Module, images: Tensor, rounds: int, *, scipy: bool) -> None:
+def measure(
+    name: str, network: nn.Module, batches: Sequence[Tensor], rounds: int, *, scipy: bool
+) -> None:
+    images = batches[0]
     times: dict[str, list[float]] = defaultdict(list)
     wait = torch.cuda.synchronize if images.is_cuda else lambda: None
 
@@ -80,7 +87,7 @@ def measure(name: str, network: nn.Module, images: Tensor, rounds: int, *, scipy
                 detected = timed("statistics", lambda: pans.detect(states, Settings()))
                 timed("portraits", lambda: list(portrayed(detected.neurons, states.by_site)))
                 some = stand_ins(detected)
-                timed("compare", lambda: compare(ready, images, detected.sites, some))
+                timed("compare", lambda: compare(ready, batches, detected.sites, some))
     rows = {stage: values[1:] for stage, values in times.items()}
     examined = sum(site.channels for site in detected.sites)
     print(
@@ -93,7 +100,7 @@ def measure(name: str, network: nn.Module, images: Tensor, rounds: int, *, scipy
         every = zip(gathered, rows[stage], rows["forward"], strict=True)
         print(f"  {text} {spread([(g + s) / f for g, s, f in every])} of the forward pass")
     every = zip(rows["gather"], rows["statistics"], rows["compare"], rows["forward"], strict=True)
-    whole = [(g + s + c) / (7 * f) for g, s, c, f in every]
+    whole = [(g + s + c / len(batches)) / (7 * f) for g, s, c, f in every]
     print(f"  detection and comparisons take {spread(whole)} of their seven forward passes")
     if scipy:
         forward = statistics.median(rows["forward"])
@@ -128,15 +135,18 @@ def stand_ins(detected: pans.Detected) -> list[Neuron]:
     ]
 
 
-def compare(network: nn.Module, images: Tensor, sites: list[Site], chosen: list[Neuron]) -> None:
+def compare(
+    network: nn.Module, batches: Sequence[Tensor], sites: list[Site], chosen: list[Neuron]
+) -> None:
+    firsts = range(0, sum(map(len, batches)), len(batches[0]))
     effects.examine(
         network,
-        [(0, (images, None))],
+        [(first, (images, None)) for first, images in zip(firsts, batches, strict=True)],
         sites,
         chosen,
         settings=Settings(memory=32 << 30),
-        device=images.device,
-        expected=len(images),
+        device=batches[0].device,
+        expected=sum(map(len, batches)),
     )
 
 

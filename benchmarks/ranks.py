@@ -57,7 +57,14 @@ def seconds(ranks: int, network: str, images: int, memory: float) -> float:
         Path(folder, "conftest.py").write_text(textwrap.dedent(code))
         Path(folder, "test_it.py").write_text("def test_it(pan_audit): ...\n")
         launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={ranks}", "--standalone"]
-        audit = ["-m", "pytest", "--pan-audit", "--pan-report=json", "-o", f"pan_memory={round(memory * 2**30)}"]
+        audit = [
+            "-m",
+            "pytest",
+            "--pan-audit",
+            "--pan-report=json",
+            "-o",
+            f"pan_memory={round(memory * 2**30)}",
+        ]
         command = [sys.executable, *launcher, *audit]
         subprocess.run(  # noqa: S603
             command,

@@ -228,9 +228,17 @@ class _Source:
         return torch.where(strip.empty, filling, cells)
 
 
-def _taken(map: Tensor, places: tuple[Tensor, Tensor], axis: int, inputs: Tensor | None) -> Tensor:
-    """Copies of a map's cells. The few lines first: they are a small part of it."""
-    few = map.index_select(2 + axis, places[axis])
+def _taken(
+    whole: Tensor, places: tuple[Tensor, Tensor], axis: int, inputs: Tensor | None
+) -> Tensor:
+    """Copies of a map's cells (N, C, H, W), of some channels: (N, P, h, w).
+
+    What leaves the least of the map goes first: the few lines, or fewer channels still.
+    """
+    lines, channels = whole.shape[2 + axis], whole.shape[1]
+    if inputs is not None and len(inputs) * lines < channels * len(places[axis]):
+        whole, inputs = whole.index_select(1, inputs), None
+    few = whole.index_select(2 + axis, places[axis])
     few = few if inputs is None else few.index_select(1, inputs)
     return few.index_select(3 - axis, places[1 - axis])
 

@@ -289,7 +289,8 @@ class States:
         mine = {
             name: (state.site, state.parts())
             for name, state in self.by_site.items()
-            if state.counted is None and name not in self.skips
+            if state.counted is None
+            and name not in self.skips
             # what is told is a copy: alone it is not made before it is needed
             and (state.enough or self.processes.count > 1)
         }
