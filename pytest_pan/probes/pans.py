@@ -119,7 +119,7 @@ def detect(states: States, settings: Settings) -> Detected:
     detected, scratch, values = Detected(), Scratch(states), states.values
     for state in states.examined():
         site = state.site
-        bounds, bad = state.statistics(scratch.of, values=values)
+        bounds, bad = state.statistics(scratch.of, theta=settings.theta, values=values)
         if broken := _not_finite(bad):
             detected.skips[site.name] = broken
             continue
@@ -143,7 +143,7 @@ def sides_of(state: State, theta: float, *, values: int) -> list[Side] | None:
 
     ``values``: how many there are to look at, in all states.
     """
-    bounds, bad = state.statistics(values=values)
+    bounds, bad = state.statistics(theta=theta, values=values)
     if _not_finite(bad):
         return None
     return [Side(bits) for bits in labels.side_bits(labels.pans(bounds.middle, theta)).tolist()]

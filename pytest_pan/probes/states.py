@@ -10,7 +10,6 @@ processes count from the start.)
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,18 +18,11 @@ from torch import Tensor
 from pytest_pan.distributed import ALONE, Processes
 from pytest_pan.errors import InputError
 from pytest_pan.instrument.capture import Samples
+from pytest_pan.probes import pilots
 from pytest_pan.probes.counted import Counted
 from pytest_pan.records import Site
 from pytest_pan.stats import binned, ks
-from pytest_pan.stats import counts as between_edges
 from pytest_pan.stats.counts import Bounds
-
-PILOT = 16384
-PILOT_IMAGES = 64
-"""Border values of a channel, and images, from which edges are taken, both at least."""
-
-Parts = list[tuple[int, Tensor, Tensor, Tensor]]
-"""Of some batches: number of the first image, borders (C, n), least and largest value (C,)."""
 
 
 class State:
@@ -68,9 +60,9 @@ class State:
     @property
     def enough(self) -> bool:
         """Whether edges can be taken from what this process has of it."""
-        return self.samples.images * _border_values(self.site) >= _wanted(self.site)
+        return self.samples.images * pilots.border_values(self.site) >= pilots.wanted(self.site)
 
-    def parts(self) -> Parts:
+    def parts(self) -> pilots.Parts:
         """What edges can be taken from and was not told yet."""
         found = []
         for number, maps in list(zip(self._numbers, self.samples.maps, strict=True))[self._told :]:
@@ -145,58 +137,28 @@ class State:
         return lows.amin(0), highs.amax(0)
 
     def statistics(
-        self, scratch: Callable[[State], Tensor | None] = lambda state: None, *, values: int = 0
+        self,
+        scratch: Callable[[State], Tensor | None] = lambda state: None,
+        *,
+        theta: float | None = None,
+        values: int = 0,
     ) -> tuple[Bounds, Tensor]:
         """The statistics, and which channels have values that are not finite: (C,) bool.
 
         ``scratch`` gives memory for the centre, ``values`` is how many the whole audit has: what
-        is worth compiling depends on it.
+        is worth compiling depends on it. With ``theta`` only the statistics of PANs have to be
+        exact, and the labels of all channels.
         """
         if self.counted is not None:
             return self.counted.statistics(), self.counted.bad
         if self.processes.count == 1 and binned.worthwhile(values, self.samples.maps[0]):
-            exact, finite = binned.binned_statistics(self.samples.maps)
+            exact, finite = binned.binned_statistics(self.samples.maps, theta=theta)
             return Bounds(exact, exact), ~finite
         borders, centre = [self.line(side, 0) for side in "TBLR"], self.centre(out=scratch(self))
         exact = self.compared(borders, centre)
         good = [ks.finite_rows(rows) for rows in (*borders, centre) if rows.shape[1]]
         bad = ~torch.stack([each.to(borders[0].device) for each in good]).all(0)
         return Bounds(exact, exact), self.total(bad.int()).bool()
-
-
-@dataclass
-class _Pilot:
-    """The first batches of a site, of all processes."""
-
-    site: Site
-    parts: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = field(default_factory=dict)
-
-    def take(self, parts: Parts) -> None:
-        for number, borders, low, high in parts:
-            self.parts.setdefault(number, []).append((borders, low, high))
-
-    def edges(self) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Edges and range from as many batches as it takes; None while there are not enough."""
-        chosen: list[tuple[Tensor, Tensor, Tensor]] = []
-        for _, parts in sorted(self.parts.items()):
-            chosen += parts
-            values = sum(borders.shape[1] for borders, _, _ in chosen)
-            if values >= _wanted(self.site):
-                borders, lows, highs = zip(*chosen, strict=True)
-                low, high = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
-                wide = [b if b.dtype == torch.float64 else b.float() for b in borders]
-                return between_edges.edges_of(torch.cat(wide, 1), low, high), low, high
-        return None
-
-
-def _border_values(site: Site) -> int:
-    """Of a channel, in one image."""
-    return 2 * sum(site.map)
-
-
-def _wanted(site: Site) -> int:
-    """Border values of a channel that edges are taken from."""
-    return max(PILOT, PILOT_IMAGES * _border_values(site))
 
 
 class States:
@@ -222,7 +184,7 @@ class States:
         self._memory, self._expected = memory, expected
         self._held = 0
         self._bounded: bool | None = None
-        self._pilots: dict[str, _Pilot] = {}
+        self._pilots: dict[str, pilots.Pilot] = {}
         self._told = False
 
     @property
@@ -297,7 +259,7 @@ class States:
         met = self.processes.meet(f"first batches, {self._of}", (last, mine))
         for _, theirs in met:
             for name, (site, parts) in theirs.items():
-                self._pilots.setdefault(name, _Pilot(site)).take(parts)
+                self._pilots.setdefault(name, pilots.Pilot(site)).take(parts)
         for name, pilot in list(self._pilots.items()):
             if (found := pilot.edges()) is None:
                 continue

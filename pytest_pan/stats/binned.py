@@ -28,6 +28,9 @@ from pytest_pan.stats.ks import KS, TooFewCentreValuesError, sort_rows, sorted_s
 _WORTH_A_THREAD = 1 << 16
 _BLOCK_BYTES = 1 << 20  # the two passes over a block of channels find it in the cache
 
+_NONE = -(1 << 62)
+"""Below every gap, so that every channel is looked at."""
+
 WORTHWHILE = 1 << 26
 """Values of an audit from which numba's import and the kernels' start, 0.7 s, are made up for."""
 
@@ -59,13 +62,17 @@ def starts() -> bool:
     return True
 
 
-def binned_statistics(batches: Sequence[Tensor]) -> tuple[KS, Tensor]:
+def binned_statistics(
+    batches: Sequence[Tensor], *, theta: float | None = None
+) -> tuple[KS, Tensor]:
     """KS, KS+ and KS- of each channel's outermost rows and columns against the rest.
 
     ``batches`` are maps (N, C, H, W), float32 or float64, on the CPU, at least 3 x 3. The sides
     are top, bottom, left and right, corners shared: statistics (4, C). Also returned is which
-    channels hold finite values only, (C,) bool; the statistics of the others mean nothing. Raises
-    :class:`TooFewCentreValuesError` as the sort does.
+    channels hold finite values only, (C,) bool; the statistics of the others mean nothing. Where
+    ``theta`` is given, the statistics are exact for the channels that are PANs by it; those of
+    others may be less than they are, on the same side of theta wherever a label depends on it:
+    most are decided by the counts alone. Raises :class:`TooFewCentreValuesError` as the sort does.
     """
     from pytest_pan.stats import kernels  # imports numba
 
@@ -78,6 +85,10 @@ def binned_statistics(batches: Sequence[Tensor]) -> tuple[KS, Tensor]:
         raise TooFewCentreValuesError(f"{m} centre values for {lengths.max()} border values")
     gaps = np.zeros((channels, 4, 3), dtype=np.int64)
     finite, unsettled = np.zeros(channels, dtype=bool), np.zeros(channels, dtype=bool)
+    # a gap up to these is below theta for certain, whatever the product was rounded to
+    whole = [(int(n) * m, int(n)) for n in lengths]
+    bounds = [[_NONE if theta is None else int(theta * all_) - 1 for all_ in row] for row in whole]
+    least = np.array(bounds, dtype=np.int64)
     kind = kept[0].numpy().dtype
 
     block = max(1, _BLOCK_BYTES * channels // sum(batch.nbytes for batch in kept))
@@ -92,6 +103,7 @@ def binned_statistics(batches: Sequence[Tensor]) -> tuple[KS, Tensor]:
             (min(block, channels), slots),
             lengths,
             m,
+            least,
             gaps,
             finite,
             unsettled,

@@ -69,11 +69,14 @@ def examine(
     cut: tuple[int, int],
     lengths: Array,
     m: int,
+    least: Array,
     best: Array,
     finite: Array,
     unsettled: Array,
 ) -> None:
     """Fills best (C, 4, 3), finite (C,) and unsettled (C,) for a share of the channels.
+
+    Those of a channel whose labels are decided by ``least`` (4, 2) may be less than they are.
 
     ``batches`` are the addresses of contiguous maps and their numbers of images; ``likes`` have
     the maps' type and that of integers of its size; ``shape`` is (C, H, W). ``cut`` says how many
@@ -119,11 +122,12 @@ def examine(
             finite[first + k] = these.largest[k] < infinity
             these.usable[k] = these.usable[k] and finite[first + k]
         gaps, crowded = best[first : first + held], np.zeros(held, np.bool_)
-        rows, some, others = choose(these.usable, lengths, m, gaps, at)
+        wanted = these.usable.copy()
+        rows, some, others = choose(wanted, lengths, m, least, gaps, at)
         kept, kept_border = np.empty(some, like.dtype), np.empty(others, like.dtype)
         for b in range(len(images)):
             maps = carray(_pointer(addresses[b]), (images[b], channels, size), like.dtype)
-            _collect(maps, width, first, these, at, kept, kept_border)
+            _collect(maps, width, first, these, wanted, at, kept, kept_border)
         settle(table[:rows], lengths, m, kept, kept_border, gaps, crowded)
         for k in range(held):
             unsettled[first + k] = crowded[k] or not these.usable[k]
@@ -191,15 +195,22 @@ def _count(maps: Array, bits: Array, width: int, first: int, these: Block, at: S
 
 @njit(nogil=True, error_model="numpy")
 def _collect(
-    maps: Array, width: int, first: int, these: Block, at: Slots, kept: Array, kept_border: Array
+    maps: Array,
+    width: int,
+    first: int,
+    these: Block,
+    wanted: Array,
+    at: Slots,
+    kept: Array,
+    kept_border: Array,
 ) -> None:
     """Keeps the values in the candidate slots, each slot's together."""
     slots, centre_at, border_at = at.row, at.centre_at, at.border_at
     size = maps.shape[2]
     kind = maps.dtype.type
     one, zero, top = kind(1), kind(0), kind(centre_at.shape[1] - 1)
-    for k in range(len(these.usable)):
-        if not these.usable[k]:
+    for k in range(len(wanted)):
+        if not wanted[k]:
             continue
         low, times = these.lowest[k], these.scale[k]
         inner, rim = centre_at[k], border_at[k]

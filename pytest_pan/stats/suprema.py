@@ -78,21 +78,62 @@ def _attained(
 
 
 @njit(nogil=True, error_model="numpy")
-def choose(usable: Array, lengths: Array, m: int, gaps: Array, at: Slots) -> tuple[int, int, int]:
+def _undecided(k: int, lengths: Array, m: int, least: Array, gaps: Array, at: Slots) -> bool:
+    """Whether a channel may be a PAN on some side, or it is open whether it is an edge detector.
+
+    ``least`` (4, 2) are the gaps, of KS and of the truncated statistics, up to which a side is
+    below theta for certain; two more, and it is not. ``gaps`` (4, 3) get what is attained of KS.
+    """
+    groups = at.centre.shape[1] // GROUP
+    open_ = False
+    for side in range(4):
+        n, low, truncated = lengths[side], least[side, 0], least[side, 1]
+        attained = 0
+        for g in range(1, groups):
+            attained = max(attained, abs(at.sums[side, g] * m - at.sums[4, g] * n))
+        may_detect = may_be_pan = False
+        for g in range(groups):
+            upto, through = at.sums[4, g], at.sums[side, g]
+            ends = at.sums[4, g + 1], at.sums[side, g + 1]
+            most = max(ends[1] * m - upto * n, ends[0] * n - through * m)
+            if most <= low and _truncated(upto, ends[0], through, ends[1], n, m) <= truncated:
+                continue
+            for s in range(g * GROUP, (g + 1) * GROUP):
+                below, before = upto, through
+                upto += at.centre[k, s]
+                through += at.border[k, side, s]
+                attained = max(attained, abs(through * m - upto * n))
+                largest = max(through * m - below * n, upto * n - before * m)
+                may_detect = may_detect or largest > low
+                beyond = _truncated(below, upto, before, through, n, m)
+                may_be_pan = may_be_pan or beyond > truncated
+        gaps[side, 0] = attained
+        open_ = open_ or (may_detect and (may_be_pan or attained < low + 2))
+    return open_
+
+
+@njit(nogil=True, error_model="numpy")
+def _truncated(below: int, upto: int, before: int, through: int, n: int, m: int) -> int:
+    """The most that KS+ or KS- may attain between two boundaries, as :func:`_may_exceed`."""
+    return max(max(0, upto - (m - n)) - before, through - min(below, n))
+
+
+@njit(nogil=True, error_model="numpy")
+def choose(
+    wanted: Array, lengths: Array, m: int, least: Array, gaps: Array, at: Slots
+) -> tuple[int, int, int]:
     """Finds the slots that may hold a supremum, and lays out where their values are to be kept.
 
     ``gaps`` (K, 4, 3) become what the boundaries of slots attain of KS, KS+ and KS-, in counts.
-    Returns the rows of the table, and how many centre and border values will be kept.
+    ``wanted`` (K,) are the channels to look at; those whose labels ``least`` decides are dropped
+    from them. Returns the rows of the table, and how many centre and border values will be kept.
     """
     centre, border, sums, table = at.centre, at.border, at.sums, at.table
     rows, kept, kept_border = 0, 0, 0
     groups = centre.shape[1] // GROUP
-    for k in range(len(usable)):
-        at.centre_at[k, :] = -1
-        at.border_at[k, :, :] = -1
-        if not usable[k]:
+    for k in range(len(wanted)):
+        if not wanted[k]:
             continue
-        at.marks[:] = 0
         for which in range(5):
             counts = centre[k] if which == 4 else border[k, which]
             total = 0
@@ -101,6 +142,12 @@ def choose(usable: Array, lengths: Array, m: int, gaps: Array, at: Slots) -> tup
                 for number in counts[g * GROUP : (g + 1) * GROUP]:
                     total += number
                 sums[which, g + 1] = total
+        wanted[k] = _undecided(k, lengths, m, least, gaps[k], at)
+        if not wanted[k]:
+            continue
+        at.centre_at[k, :] = -1
+        at.border_at[k, :, :] = -1
+        at.marks[:] = 0
         for side in range(4):
             n, best = lengths[side], (0, 0, 0)
             for g in range(1, groups):

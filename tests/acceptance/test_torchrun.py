@@ -18,9 +18,9 @@ CONFTEST = """
     import os, signal
     import pytest, torch
     from torch import nn
-    from pytest_pan.probes import states
+    from pytest_pan.probes import pilots
 
-    states.PILOT = 8192  # so that a few hundred images are many
+    pilots.PILOT = 8192  # so that a few hundred images are many
 
     class Net(nn.Module):
         '''Small whole numbers all through, so that sums are exact in any order.'''

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pytest_pan import Audit, audit
-from pytest_pan.probes import states
+from pytest_pan.probes import pilots
 from pytest_pan.records import SIDES, Neuron
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest_pan.PanWarning")
@@ -25,7 +25,7 @@ IMAGES = torch.rand(420, 1, 12, 12, generator=torch.Generator().manual_seed(0))
 def a_small_pilot() -> Iterator[None]:
     """So that a few hundred images are many."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(states, "PILOT", 8192)
+        patch.setattr(pilots, "PILOT", 8192)
         yield
 
 

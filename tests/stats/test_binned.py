@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pytest_pan.probes import pans
 from pytest_pan.probes.states import States
 from pytest_pan.records import Settings
-from pytest_pan.stats import binned
+from pytest_pan.stats import binned, labels
 from pytest_pan.stats.ks import KS, border_statistics
 
 pytest.importorskip("numba")
@@ -187,7 +187,7 @@ def test_the_audit_finds_the_same_neurons_with_and_without_numba(monkeypatch) ->
     calls = []
     original = binned.binned_statistics
     monkeypatch.setattr(
-        binned, "binned_statistics", lambda batches: calls.append(1) or original(batches)
+        binned, "binned_statistics", lambda maps, **more: calls.append(1) or original(maps, **more)
     )
     fast = detected(monkeypatch, 0)
     assert len(calls) == 2
@@ -199,7 +199,7 @@ def test_the_audit_finds_the_same_neurons_with_and_without_numba(monkeypatch) ->
 
 
 def test_a_small_audit_does_without_the_compiler(monkeypatch) -> None:
-    monkeypatch.setattr(binned, "binned_statistics", lambda batches: pytest.fail("compiled"))
+    monkeypatch.setattr(binned, "binned_statistics", lambda *_, **__: pytest.fail("compiled"))
     assert detected(monkeypatch, 10**9).neurons
 
 
@@ -212,3 +212,25 @@ def test_a_device_or_a_precision_it_does_not_know_is_refused() -> None:
     assert binned.worthwhile(10**12, torch.zeros(1))
     assert not binned.worthwhile(10**12, torch.zeros(1, dtype=torch.float16))
     assert not binned.worthwhile(10**12, torch.zeros(1, device="meta"))
+
+
+@given(maps(), st.floats(0.05, 1) | st.integers(1, 40).map(lambda n: n / 40))
+@settings(max_examples=200)
+def test_a_threshold_changes_no_label_and_nothing_about_a_pan(batches, theta) -> None:
+    exact, _ = binned.binned_statistics(batches)
+    above, finite = binned.binned_statistics(batches, theta=theta)
+    assert finite.all()
+    assert torch.equal(labels.edge_detectors(above, theta), labels.edge_detectors(exact, theta))
+    sides = labels.pans(exact, theta)
+    assert torch.equal(labels.pans(above, theta), sides)
+    for mine, theirs in zip(above, exact, strict=True):
+        assert torch.equal(mine[:, sides.any(0)], theirs[:, sides.any(0)])
+
+
+def test_a_statistic_that_equals_the_threshold_reaches_it() -> None:
+    """The border lies between 12 and 4 of 16 centre values: KS is 0.75 as it stands."""
+    one = torch.full((1, 1, 6, 6), 15.0)
+    one[0, 0, 1:5, 1:5] = torch.tensor([[0.0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [20] * 4])
+    at, above = (binned.binned_statistics([one], theta=theta)[0] for theta in (0.75, 0.7501))
+    assert labels.edge_detectors(at, 0.75).all()
+    assert not labels.edge_detectors(above, 0.7501).any()
