@@ -106,6 +106,16 @@ def facts(device: torch.device) -> dict[str, Any]:
     }
 
 
+def arithmetic() -> dict[str, Any]:
+    """What else can change the last bits of a sum, beside versions and device."""
+    return {
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "mkldnn": torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
 _GPU = ("gpu", "gpu_memory", "compute_capability", "cuda", "cudnn", "driver")
 
 
