@@ -240,7 +240,11 @@ class _Walk:
             if each not in self._classes:
                 self._classes.append(each)
                 self._tell("base", reach.package(each.__module__))
-        reach.refuse_impure(kind.__module__, where)
+        if issubclass(kind, enum.Enum):  # its members are not among its attributes everywhere
+            self.visit({name: each.value for name, each in kind.__members__.items()}, where)
+        if not reach.is_installed(type(kind)):
+            self._class(type(kind), where)
+        reach.refuse_module(kind.__module__, where)
 
     def members(self) -> None:
         """Tells the members of the classes met so far that the code met so far can reach, until
@@ -271,7 +275,7 @@ class _Walk:
 
     def _function(self, function: FunctionType, where: str) -> None:
         where = f"{where} ({function.__qualname__})"
-        reach.refuse_impure(function.__module__ or "", where)
+        reach.refuse_module(function.__module__ or "", where)
         self.visit(function.__defaults__, where)
         self.visit(function.__kwdefaults__, where)
         for cell in function.__closure__ or ():
@@ -298,7 +302,7 @@ class _Walk:
         if not isinstance(value, ModuleType):
             self.visit(value, where)
             return
-        reach.refuse_impure(value.__name__, where)
+        reach.refuse_module(value.__name__, where)
         self._tell("module", reach.package(value.__name__))
         if reach.is_installed(value):
             return
@@ -314,7 +318,7 @@ class _Walk:
         owner = getattr(thing, "__self__", None)
         home = getattr(thing, "__module__", None) or ""
         name = getattr(thing, "__qualname__", thing.__name__)
-        reach.refuse_impure(home, where)
+        reach.refuse_module(home, where)
         self._tell("built-in", f"{name} {reach.package(home)}")
         if owner is not None and not isinstance(owner, ModuleType):
             self.visit(owner, where)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import dis
 import functools
+import hashlib
 import importlib.metadata
 import sys
 import sysconfig
@@ -49,7 +50,17 @@ _IMPURE = frozenset(
 _IMPURE_NAMES = frozenset(
     {
         *("open", "input", "eval", "exec", "compile", "globals", "locals", "__import__"),
-        *("environ", "getenv", "read_text", "read_bytes", "load", "fromfile", "loadtxt", "memmap"),
+        *(
+            "ops",
+            "environ",
+            "getenv",
+            "read_text",
+            "read_bytes",
+            "load",
+            "fromfile",
+            "loadtxt",
+            "memmap",
+        ),
     }
 )
 _MADE_BY_CLASS = 1 << 9
@@ -57,16 +68,23 @@ _MADE_BY_CLASS = 1 << 9
 _STDLIB = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib"))
 
 
-def refuse_impure(module: str, where: str) -> None:
-    """Raises for a module of the standard library whose answers are not the arguments' alone."""
+def refuse_module(module: str, where: str) -> None:
+    """Raises for a module of the standard library whose answers are not the arguments' alone, and
+    for a compiled one that no installed package vouches for.
+    """
     if module.partition(".")[0] in _IMPURE:
         raise OpaqueError(where, f"uses the module {module}: files, the clock or the environment")
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file and not file.endswith((".py", ".pyc")) and not _is_library(file):
+        raise OpaqueError(where, f"uses {module}, which is compiled code")
 
 
 def refuse_names(names: frozenset[str], where: str) -> None:
-    """Raises for ``open`` and the like."""
+    """Raises for ``open`` and the like, and for operators registered with torch, whose code is
+    out of sight.
+    """
     if found := sorted(names & _IMPURE_NAMES):
-        raise OpaqueError(where, f"uses {found[0]}: it may read more than its arguments")
+        raise OpaqueError(where, f"uses {found[0]}, which may do anything")
 
 
 def is_installed(thing: type | FunctionType | ModuleType) -> bool:
@@ -75,10 +93,11 @@ def is_installed(thing: type | FunctionType | ModuleType) -> bool:
     """
     if isinstance(thing, FunctionType):
         return _is_library(thing.__code__.co_filename)
-    module = thing if isinstance(thing, ModuleType) else sys.modules.get(thing.__module__)
-    file = getattr(module, "__file__", None)
+    name = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
+    if not isinstance(name, str):  # a class made in C may say so by an attribute of its instances
+        return True
+    file = getattr(sys.modules.get(name), "__file__", None)
     if file is None:
-        name = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
         return name.partition(".")[0] in {*sys.builtin_module_names, *sys.stdlib_module_names}
     return _is_library(file)
 
@@ -94,24 +113,32 @@ def _is_library(file: str) -> bool:
 
 @functools.cache
 def package(module: str) -> str:
-    """The module's name with the version of the package that it is installed by."""
+    """The module's name with the contents of the package that it is installed by, as the installer
+    recorded them; a version alone does not tell apart two states of a repository.
+    """
     top = module.partition(".")[0]
     if not top or top in sys.stdlib_module_names or top in sys.builtin_module_names:
         return f"{module} {sys.version}"
     found = sys.modules.get(top)
     if found is not None and not is_installed(found):
         return module
-    try:
-        return f"{module} {importlib.metadata.version(top)}"
-    except importlib.metadata.PackageNotFoundError:
-        names = _distributions().get(top, ())
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(names))
-    return f"{module} {versions or getattr(found, '__version__', '')}"
+    return f"{module} {_installation(top) or getattr(found, '__version__', '')}"
 
 
 @functools.cache
-def _distributions() -> dict[str, list[str]]:
-    return {top: list(names) for top, names in importlib.metadata.packages_distributions().items()}
+def _installation(top: str) -> str:
+    """What is installed under that name: version, and a digest of the files' own; or nothing."""
+    try:
+        found = [importlib.metadata.distribution(top)]
+    except importlib.metadata.PackageNotFoundError:
+        names = importlib.metadata.packages_distributions().get(top, ())
+        found = [importlib.metadata.distribution(name) for name in sorted(set(names))]
+    digest = hashlib.sha256()
+    for one in found:
+        lines = (one.read_text("RECORD") or "").splitlines()
+        inside = sorted(line for line in lines if ",sha256=" in line and not line.startswith(".."))
+        digest.update("\n".join([one.version, *inside]).encode(errors="surrogatepass"))
+    return digest.hexdigest() if found else ""
 
 
 def is_python(kind: type) -> bool:
@@ -189,7 +216,7 @@ def read(function: FunctionType, where: str) -> Iterator[tuple[str, Any]]:
 
 
 def _imported(name: str, function: FunctionType, where: str) -> ModuleType:
-    refuse_impure(name, where)
+    refuse_module(name, where)
     package = function.__globals__.get("__package__") or ""
     for full in (f"{package}.{name}" if package else name, name):
         if full in sys.modules:
