@@ -38,8 +38,14 @@ _CPU = torch.device("cpu")
 
 
 def _place() -> int:
-    """Which of the visible GPUs is this process's."""
-    return (torch.cuda.current_device() + ranks.local()) % torch.cuda.device_count()
+    return place(ranks.local(), torch.cuda.current_device(), torch.cuda.device_count())
+
+
+def place(local: int, current: int, count: int) -> int:
+    """Which of ``count`` visible GPUs is that of the process with this number on its machine
+    (xdist's gw0 is 0): they are taken in turn, from the current one on.
+    """
+    return (current + local) % count
 
 
 def _cuda() -> bool:
