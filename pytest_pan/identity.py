@@ -65,7 +65,7 @@ _NOT_OF_THE_PASS = {
     "_forward_hooks_always_called",
     "_forward_pre_hooks_with_kwargs",
 }
-_MOST = 1_000_000
+_MOST = 200_000
 """Things looked at before it is given up: some object leads to half of the process."""
 
 

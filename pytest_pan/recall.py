@@ -107,15 +107,15 @@ class _Asked:
         )
         if self._source.expected is None:
             raise OpaqueError("images", "come from a source that does not say how many there are")
-        self._settings = replace(settings, device=str(device), workers=self._source.workers)
+        self._seed = settings.seed
         parts = (
             _method(),
-            environment.facts(device),
+            hardware(settings.device, device, environment.facts(device)),
             environment.arithmetic(),
             identity(model, outputs),
             name,
             class_names(classes, self._source),
-            self._settings.to_json(),
+            {**settings.to_json(), "device": "", "workers": self._source.workers},
         )
         self.stem = _digest(parts)
         self._facts: dict[str, Any] = {}
@@ -123,7 +123,7 @@ class _Asked:
     def found(self, cache: Cache) -> Audit | None:
         """The cache's audit of these very images, which are read once for that."""
         if not self._facts:
-            with kept_randomness(self._settings.seed), torch.no_grad():  # as in the gate
+            with kept_randomness(self._seed), torch.no_grad():  # as in the gate
                 for _ in self._source:
                     pass
             self._facts = self._source.facts()
@@ -131,6 +131,14 @@ class _Asked:
         if audit is None or not set(self._source.skips) <= set(audit.skips):
             return None
         return audit
+
+
+def hardware(asked: str, device: torch.device, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What an audit is computed on, of several GPUs of a kind any, unless one is asked for by
+    its number: xdist's workers, who have one each, share their audits.
+    """
+    any_of_them = device.type == "cuda" and ":" not in asked
+    return {**facts, "device": device.type if any_of_them else facts["device"]}
 
 
 def entry(images: Mapping[str, Any]) -> str:

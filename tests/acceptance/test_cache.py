@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from test_folders import paint
 
 import pytest_pan.pipeline
+from pytest_pan.recall import hardware
 
 CONFTEST = """
 import time
@@ -290,6 +292,26 @@ def test_files_are_known_by_their_pixels_and_broken_ones_by_their_names(
         change()
         audited(ready, *options)
         assert len(made) == number
+
+
+def test_a_loader_that_shuffles_is_known_by_what_it_gives(
+    ready: pytest.Pytester, made: list[str]
+) -> None:
+    text = CONFTEST.replace("return lambda image: image + 0.0", "return None")
+    shuffled = "DataLoader(TensorDataset(images, labels), batch_size=16, shuffle=True)"
+    ready.makeconftest(text.replace("TensorDataset(images, labels)", shuffled))
+    first, second = audited(ready), audited(ready)
+    assert made == ["Net"]
+    assert second["audits"][0]["measures"] == first["audits"][0]["measures"]
+
+
+def test_an_audit_is_that_of_any_gpu_of_its_kind_unless_one_is_asked_for() -> None:
+    first = hardware("auto", torch.device("cuda", 0), {"device": "cuda:0 (X)", "gpu": "X"})
+    second = hardware("auto", torch.device("cuda", 1), {"device": "cuda:1 (X)", "gpu": "X"})
+    other = hardware("auto", torch.device("cuda", 1), {"device": "cuda:1 (Y)", "gpu": "Y"})
+    asked = hardware("cuda:1", torch.device("cuda", 1), {"device": "cuda:1 (X)", "gpu": "X"})
+    assert first == second
+    assert len({str(one) for one in (first, other, asked)}) == 3
 
 
 def test_what_is_collected_only_leaves_no_folder(ready: pytest.Pytester) -> None:
