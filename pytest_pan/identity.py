@@ -212,6 +212,8 @@ class _Walk:
         self._class(kind, where)
         if isinstance(thing, _CONTAINERS):
             self._items(thing, where)
+            for name in ("default_factory", "maxlen"):  # C's, of defaultdict and deque
+                self.visit(getattr(thing, name, None), where)
         elif not reach.is_python(kind):
             self._reduced(thing, where)
             return
@@ -233,18 +235,18 @@ class _Walk:
 
     def _class(self, kind: type, where: str) -> None:
         """Its name and where it comes from; its members are told once they are known to be used."""
-        self._tell("class", f"{kind.__module__}.{kind.__qualname__}")
+        self._tell("class", f"{reach.home(kind)}.{kind.__qualname__}")
         if kind in self._classes:
             return
         for each in kind.__mro__:
             if each not in self._classes:
                 self._classes.append(each)
-                self._tell("base", reach.package(each.__module__))
+                self._tell("base", reach.package(reach.home(each)))
         if issubclass(kind, enum.Enum):  # its members are not among its attributes everywhere
             self.visit({name: each.value for name, each in kind.__members__.items()}, where)
         if not reach.is_installed(type(kind)):
             self._class(type(kind), where)
-        reach.refuse_module(kind.__module__, where)
+        reach.refuse_module(reach.home(kind), where)
 
     def members(self) -> None:
         """Tells the members of the classes met so far that the code met so far can reach, until

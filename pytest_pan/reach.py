@@ -93,13 +93,19 @@ def is_installed(thing: type | FunctionType | ModuleType) -> bool:
     """
     if isinstance(thing, FunctionType):
         return _is_library(thing.__code__.co_filename)
-    name = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
-    if not isinstance(name, str):  # a class made in C may say so by an attribute of its instances
+    name = thing.__name__ if isinstance(thing, ModuleType) else home(thing)
+    if not name:
         return True
     file = getattr(sys.modules.get(name), "__file__", None)
     if file is None:
         return name.partition(".")[0] in {*sys.builtin_module_names, *sys.stdlib_module_names}
     return _is_library(file)
+
+
+def home(kind: type) -> str:
+    """The module of a class; empty for one made in C that has it for its instances only."""
+    name: object = kind.__module__
+    return name if isinstance(name, str) else ""
 
 
 @functools.cache

@@ -112,7 +112,7 @@ class _Asked:
             _method(),
             hardware(settings.device, device, environment.facts(device)),
             environment.arithmetic(),
-            identity(model, outputs),
+            _identity(model, outputs),
             name,
             class_names(classes, self._source),
             {**settings.to_json(), "device": "", "workers": self._source.workers},
@@ -123,14 +123,28 @@ class _Asked:
     def found(self, cache: Cache) -> Audit | None:
         """The cache's audit of these very images, which are read once for that."""
         if not self._facts:
-            with kept_randomness(self._seed), torch.no_grad():  # as in the gate
-                for _ in self._source:
-                    pass
+            try:
+                with kept_randomness(self._seed), torch.no_grad():  # as in the gate
+                    for _ in self._source:
+                        pass
+            except Exception:  # the audit says it as its own error
+                self._source.close()
+                return None
             self._facts = self._source.facts()
         audit = cache.find(self.stem, entry(self._facts))
         if audit is None or not set(self._source.skips) <= set(audit.skips):
             return None
         return audit
+
+
+def _identity(*things: object) -> str:
+    try:
+        return identity(*things)
+    except OpaqueError:
+        raise
+    except Exception as error:  # what a user's class does when it is looked at
+        why = f"raised {type(error).__name__} when it was looked into: {error}"
+        raise OpaqueError("model", why) from error
 
 
 def hardware(asked: str, device: torch.device, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from pytest_pan.identity import identity
 from pytest_pan.reach import OpaqueError
 
 SOURCE = """
-    import functools, enum, sys, threading
+    import functools, enum
+    from collections import defaultdict
     from dataclasses import dataclass
     import numpy as np
     import torch
@@ -70,6 +71,7 @@ SOURCE = """
             self.act = make(0.25)
             self.power = functools.partial(torch.mul, other=2)
             self.steps = [("add", 1.0), {"mul": 2.0}]
+            self.default = defaultdict(lambda: 4.0)
             self.mode = Mode.ON
             self.conv.register_forward_hook(lambda module, args, y: y * 1.25)
 
@@ -80,7 +82,7 @@ SOURCE = """
             y = self.act(scaled(self.conv(x))) * self.hidden * self.plain * float(self.array[1])
             y = self.power(y) * self.config.gain + self.steps[1]["mul"] + self.mode.value
             y = self.cut(self.tail(helpers.shift(y))) + Mode.OFF.value
-            return y + sum(i for i in range(3)) + 0.0
+            return y + sum(i for i in range(3)) + self.default.copy()["any"] + 0.0
 
         def save(self, path):
             open(path, "w").write("nothing to do with the pass")
@@ -131,6 +133,7 @@ CHANGES = {
     "an argument of a partial": ("other=2", "other=3"),
     "what a partial calls": ("torch.mul, other", "torch.add, other"),
     "a dict in a list": ('{"mul": 2.0}', '{"mul": 3.0}'),
+    "what a dict has for missing keys": ("lambda: 4.0", "lambda: 5.0"),
     "a member of an enumeration": ("ON = 3", "ON = 4"),
     "a member of a global enumeration": ("OFF = 0", "OFF = 1"),
     "a hook": ("y * 1.25", "y * 1.5"),

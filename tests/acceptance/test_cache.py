@@ -294,6 +294,17 @@ def test_files_are_known_by_their_pixels_and_broken_ones_by_their_names(
         assert len(made) == number
 
 
+def test_images_that_can_no_longer_be_read_are_the_audits_own_error(
+    ready: pytest.Pytester, made: list[str]
+) -> None:
+    audited(ready)
+    ready.makeconftest(CONFTEST.replace("image + 0.0", "image / 0"))
+    result = ready.runpytest("--pan-audit")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["Net: *image 0: not a finite image*"])
+    assert len(made) == 2
+
+
 def test_a_loader_that_shuffles_is_known_by_what_it_gives(
     ready: pytest.Pytester, made: list[str]
 ) -> None:
