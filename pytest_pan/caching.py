@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_pan.cache import Cache
+from pytest_pan.errors import ConfigError
 
 _FOLDER, _LASTING = "pan_cache", "pan_cache_lasting"
 """What a worker is told."""
@@ -27,6 +28,18 @@ def add(parser: pytest.Parser) -> None:
         "settings is taken from pytest's cache directory",
     )
     parser.addini("pan_cache", "keep audits in pytest's cache directory", type="bool", default=True)
+
+
+def why_unwanted(config: pytest.Config) -> str:
+    """Why the options want no cache; empty if they do. UsageError for a wrong value."""
+    if config.getoption("pan_no_cache"):
+        return "--pan-no-cache"
+    try:
+        return "" if config.getini("pan_cache") else "pan_cache = false"
+    except (TypeError, ValueError, pytest.UsageError) as error:
+        where = f"pan_cache in {config.inipath.name if config.inipath else 'ini'}"
+        wrong = ConfigError("setting", where=where, got=str(error), allowed="true, false")
+        raise pytest.UsageError(str(wrong)) from None
 
 
 def cache_of(config: pytest.Config) -> Cache | None:
@@ -52,10 +65,8 @@ def header(config: pytest.Config) -> str:
 
 def _lasting(config: pytest.Config) -> tuple[Path | None, str]:
     """The folder below pytest's cache directory, or why there is none."""
-    if config.getoption("pan_no_cache"):
-        return None, "--pan-no-cache"
-    if not config.getini("pan_cache"):
-        return None, "pan_cache = false"
+    if why := why_unwanted(config):
+        return None, why
     provider = getattr(config, "cache", None)
     if provider is None:
         return None, "-p no:cacheprovider"

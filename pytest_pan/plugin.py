@@ -54,6 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
         reports = options.reports(config)
         config.stash[asking.REPORTS] = reports
         _check_devices(settings, declared)
+        caching.why_unwanted(config)
         ledger = config.stash[asking.LEDGER] = Ledger(settings)
         rank = options.rank(config)
         if rank:

@@ -231,6 +231,13 @@ def test_it_can_be_turned_off_and_the_header_says_so(
     assert [(path, path.stat().st_mtime_ns) for path in entries(ready)] == kept
 
 
+def test_a_wrong_value_is_refused_with_exit_code_4(ready: pytest.Pytester) -> None:
+    ready.makeini("[pytest]\npan_cache = perhaps\n")
+    result = ready.runpytest("--pan-audit")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*pan_cache in tox.ini: *'perhaps'*; allowed: true, false"])
+
+
 def test_pytests_own_option_clears_it(ready: pytest.Pytester, made: list[str]) -> None:
     audited(ready)
     audited(ready, "--cache-clear")
