@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
 from collections.abc import Mapping
@@ -50,7 +51,7 @@ class Controller:
         self._seconds: dict[str, float] = {}
         self._partial = ""
         self._usage = ""
-        self._troubles: list[str] = []
+        self._troubles: list[tuple[float, str]] = []
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -77,7 +78,7 @@ class Controller:
         if report.when == "call" and not report.skipped:
             self._had |= {asks} - {""}
         if asks and report.failed and not getattr(report, "pan_beyond", False):
-            self._troubles.append(report.nodeid)
+            self._troubles.append((getattr(report, "pan_place", math.inf), report.nodeid))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -134,7 +135,7 @@ class Controller:
     def _why_incomplete(self) -> str:
         if not self._troubles:
             return ""
-        names = ", ".join(dict.fromkeys(self._troubles))
+        names = ", ".join(dict.fromkeys(nodeid for _, nodeid in sorted(self._troubles)))
         return f"tests failed without a verdict on a limit: {names}"
 
     def _render(self, kind: str, config: pytest.Config) -> str:

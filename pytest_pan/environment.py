@@ -38,8 +38,14 @@ _CPU = torch.device("cpu")
 
 
 def _place() -> int:
-    """Which of the visible GPUs is this process's."""
-    return (torch.cuda.current_device() + ranks.local()) % torch.cuda.device_count()
+    return place(ranks.local(), torch.cuda.current_device(), torch.cuda.device_count())
+
+
+def place(local: int, current: int, count: int) -> int:
+    """Which of ``count`` visible GPUs is that of the process with this number on its machine
+    (xdist's gw0 is 0): they are taken in turn, from the current one on.
+    """
+    return (current + local) % count
 
 
 def _cuda() -> bool:
@@ -103,6 +109,16 @@ def facts(device: torch.device) -> dict[str, Any]:
         "cudnn_deterministic": torch.backends.cudnn.deterministic if cuda else None,
         "cudnn_benchmark": torch.backends.cudnn.benchmark if cuda else None,
         "default_dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+    }
+
+
+def arithmetic() -> dict[str, Any]:
+    """What else can change the last bits of a sum, beside versions and device."""
+    return {
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "mkldnn": torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
 
 

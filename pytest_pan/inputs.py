@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
 import weakref
@@ -88,6 +90,7 @@ class Images:
     def _start(self) -> None:
         self._skipped: dict[int, tuple[Skip, ...]] = {}
         self.digests_of: dict[int, tuple[bytes, ...]] = {}
+        self._labels_of: dict[int, list[int | None]] = {}
         self.batch = -1
         self._count = self._labelled = 0
         self.first = 0
@@ -134,19 +137,29 @@ class Images:
         return [one for batch in sorted(self.digests_of) for one in self.digests_of[batch]]
 
     def facts(self) -> dict[str, Any]:
-        """Of what has passed: count and how many there are, digest, shape, source, transform."""
+        """Of what has passed: count and how many there are, digests of images and labels, shape,
+        source, transform.
+        """
         return {
             "count": self._count,
             "expected": self.expected,
             "digest": combined(self.digests),
             "shape": list(self._shape),
             "labelled": self._labelled,
+            "labels": self._digest_of_labels() if self._labelled else "",
             "source": self._describe,
             "transform": self._transform,
         }
 
+    def _digest_of_labels(self) -> str:
+        """SHA-256 of the labels in order, of images without one null, as JSON."""
+        every = [label for batch in sorted(self._labels_of) for label in self._labels_of[batch]]
+        return hashlib.sha256(json.dumps(every).encode()).hexdigest()
+
     def share(self, processes: Processes) -> None:
         """Puts together what the processes have seen; raises where none has seen an image."""
+        for theirs in processes.meet("labels", self._labels_of):
+            self._labels_of.update(theirs)
         mine = self.digests_of, self._skipped, self._count, self._labelled, self._shape
         met = processes.meet("images", mine)
         self._skipped = {number: one for _, skips, *_ in met for number, one in skips.items()}
@@ -253,6 +266,8 @@ class Images:
         self._shape = tuple(images.shape[1:])
         self._count += len(images)
         self._labelled += 0 if labels is None else len(labels)
+        none: list[int | None] = [None] * len(images)
+        self._labels_of[self.batch] = none if labels is None else labels.tolist()
 
     def _open(
         self, source: object, transform: Transform | None

@@ -11,7 +11,7 @@ import hashlib
 import json
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_pan.errors import AuditError, ConfigError, PanError
@@ -19,6 +19,7 @@ from pytest_pan.judge import judge
 from pytest_pan.records import Audit, Limit, Settings, Verdict
 
 if TYPE_CHECKING:
+    from pytest_pan.cache import Cache
     from pytest_pan.distributed import Processes
 
 Tick = Callable[[int, int | None], None]
@@ -42,15 +43,46 @@ class _Made:
     error: PanError | None
 
 
-class Ledger:
-    """Audits of one run, in the order they were made."""
+@dataclass(slots=True)
+class _Arrived:
+    """An audit with what was said of it, and since when: places order both as a run in one
+    process would.
+    """
 
-    def __init__(self, settings: Settings) -> None:
+    audit: Audit
+    at: tuple[int, int]
+    verdicts: list[tuple[tuple[int, int], Verdict]] = field(default_factory=list)
+
+    def take(self, at: tuple[int, int], verdict: Verdict) -> None:
+        """A verdict, which other tests may have come to before."""
+        for number, (before, other) in enumerate(self.verdicts):
+            if other == verdict:
+                self.verdicts[number] = min(before, at), other
+                return
+        self.verdicts.append((at, verdict))
+
+    def whole(self) -> Audit:
+        """The audit with its verdicts."""
+        said = sorted(self.verdicts, key=lambda verdict: verdict[0])
+        return replace(self.audit, verdicts=tuple(verdict for _, verdict in said))
+
+
+class Ledger:
+    """Audits of one run, in the order they were asked for.
+
+    ``place`` is the number of the test that is running, the same in every process; ``cache`` is
+    where audits may be found and are kept.
+    """
+
+    def __init__(self, settings: Settings, cache: Cache | None = None) -> None:
         self.settings = settings
+        self.place = 0
+        self.cache = cache
+        self._sent = 0
         self._made: list[_Made] = []
         self._processes: Processes | None = None
         self._to_send: list[str] = []
-        self._arrived: dict[str, Audit] = {}
+        self._arrived: dict[str, _Arrived] = {}
 
     def need(self, probes: Iterable[str]) -> None:
         """Lets every audit of this run look for these as well: limits ask for their figures."""
@@ -69,6 +101,8 @@ class Ledger:
         if made is None:
             made = self._make(asked, model, images, tick)
             self._made.append(made)
+        elif made.audit is not None:
+            self._send(made.audit)
         if made.error is not None:
             raise made.error.with_traceback(None)
         if made.audit is None:
@@ -93,29 +127,46 @@ class Ledger:
         }
 
     def _make(self, asked: dict[str, Any], model: object, images: object, tick: Tick) -> _Made:
-        from pytest_pan.pipeline import run
-
         extras = {name: asked[name] for name in _EXTRAS}
         audit: Audit | None = None
         failed: PanError | None = None
         try:
-            audit = run(
-                model,
-                images,
-                settings=asked["settings"],
-                tick=tick,
-                abandoned=self._send_audit,
-                processes=self.join(),
-                **extras,
-            )
-            self._send_audit(audit)
+            audit = self._had(model, images, asked["settings"], tick, extras)
+            self._send(audit, audit=audit.to_json())
         except PanError as error:
             # Its traceback would keep the frames, and with them the activations, to the end.
             failed = error.with_traceback(None)
             failed.__cause__ = failed.__context__ = None
             if isinstance(error, AuditError) and error.audit is not None:
-                self._send_audit(error.audit)
+                self._send(error.audit, audit=error.audit.to_json())
         return _Made(asked, audit, failed)
+
+    def _had(
+        self, model: object, images: object, settings: Settings, tick: Tick, extras: dict[str, Any]
+    ) -> Audit:
+        """From the cache where there is one, or made; several processes make it together, for
+        they would have to agree on what the cache of each says.
+        """
+        processes = self.join()
+
+        def made(model: object, name: str) -> Audit:
+            from pytest_pan.pipeline import run
+
+            return run(
+                model,
+                images,
+                settings=settings,
+                tick=tick,
+                abandoned=lambda audit: self._send(audit, audit=audit.to_json()),
+                processes=processes,
+                **{**extras, "name": name},
+            )
+
+        if self.cache is None or processes.count > 1:
+            return made(model, extras["name"])
+        from pytest_pan.recall import recall
+
+        return recall(self.cache, model, images, settings=settings, compute=made, **extras)
 
     def join(self) -> Processes:
         """The processes that share this run's audits; joined once."""
@@ -125,15 +176,16 @@ class Ledger:
             self._processes = join()
         return self._processes
 
-    def _send_audit(self, audit: Audit) -> None:
-        self._to_send.append(json.dumps({"key": key(audit), "audit": audit.to_json()}))
+    def _send(self, of: Audit, **what: Any) -> None:
+        self._sent += 1
+        parcel = {"key": key(of), "at": (self.place, self._sent), **what}
+        self._to_send.append(json.dumps(parcel))
 
     def judge(self, audit: Audit, limits: Iterable[Limit]) -> tuple[Verdict, ...]:
         """Verdicts on the limits, kept for the report."""
         verdicts = judge(audit, limits)
-        self._to_send += [
-            json.dumps({"key": key(audit), "verdict": verdict.to_json()}) for verdict in verdicts
-        ]
+        for verdict in verdicts:
+            self._send(audit, verdict=verdict.to_json())
         return verdicts
 
     def send(self) -> list[str]:
@@ -144,19 +196,21 @@ class Ledger:
     def receive(self, parcels: Iterable[str]) -> None:
         """Takes what :meth:`send` gave, here or in another process; the same twice is one."""
         for parcel in map(json.loads, parcels):
+            at = (parcel["at"][0], parcel["at"][1])
             if "audit" in parcel:
-                self._arrived.setdefault(parcel["key"], Audit.from_json(parcel["audit"]))
-            else:
-                audit = self._arrived[parcel["key"]]
+                audit = Audit.from_json(parcel["audit"])
+                self._arrived.setdefault(parcel["key"], _Arrived(audit, at))
+            arrived = self._arrived[parcel["key"]]
+            arrived.at = min(arrived.at, at)
+            if "verdict" in parcel:
                 verdict = Verdict.from_json(parcel["verdict"])
-                if verdict not in audit.verdicts:
-                    whole = replace(audit, verdicts=(*audit.verdicts, verdict))
-                    self._arrived[parcel["key"]] = whole
+                arrived.take(at, verdict)
 
     @property
     def audits(self) -> tuple[Audit, ...]:
-        """All that has arrived, with its verdicts."""
-        return tuple(self._arrived.values())
+        """All that has arrived, with its verdicts, in the order of the tests that asked."""
+        every = sorted(self._arrived.values(), key=lambda arrived: arrived.at)
+        return tuple(arrived.whole() for arrived in every)
 
 
 def key(audit: Audit) -> str:

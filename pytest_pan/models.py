@@ -100,6 +100,12 @@ def untrained(model: nn.Module, *, seed: int = 0) -> nn.Module:
     return twin
 
 
+def name_of(given: object, model: nn.Module, name: str = "") -> str:
+    """What an audit calls a model: as told, as ``"module:callable"`` says, or by its class."""
+    called = given.partition(":")[2] if isinstance(given, str) else ""
+    return name or called or type(model).__name__
+
+
 def model_facts(model: nn.Module, name: str = "") -> dict[str, Any]:
     """Name, digest and parameter count: what a reader needs to know which model it was."""
     return {

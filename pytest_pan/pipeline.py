@@ -20,7 +20,7 @@ from pytest_pan.folders import Transform
 from pytest_pan.inputs import Images
 from pytest_pan.instrument.gate import borrowed, on_device
 from pytest_pan.instrument.halves import Halves
-from pytest_pan.models import load_model, model_facts
+from pytest_pan.models import load_model, model_facts, name_of
 from pytest_pan.notes import cut, notes, warn
 from pytest_pan.probes import effects, pans
 from pytest_pan.probes.influence import Batch
@@ -171,8 +171,7 @@ def _run(
         device=device,
     )
     source = whole(shard=(processes.rank, processes.count))
-    name = name or (model.partition(":")[2] if isinstance(model, str) else "")
-    facts = model_facts(loaded, name)
+    facts = model_facts(loaded, name_of(model, loaded, name))
     processes.agree({"model": facts["digest"], "settings": settings.to_json()})
     job = _Job(on_device(loaded, device), source, settings, device, tick, abandoned, processes)
     result = job.detect(facts)

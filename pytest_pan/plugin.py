@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_pan import asking, options
+from pytest_pan import asking, caching, options
 from pytest_pan.asking import Factory
 from pytest_pan.companion import Companion, be_silent
 from pytest_pan.controller import COLLECTED, USAGE, Controller
@@ -33,12 +33,15 @@ if TYPE_CHECKING:
     from pytest_pan.probes.outputs import Pick
 
 _FIXTURES = {"pan", "pan_audit"}
+_PLACE = pytest.StashKey[int]()
+"""The number of an item among those collected: the same in all of xdist's workers."""
 _DROPPED = pytest.StashKey[list[str]]()
 """Who asks for an audit in the items that were deselected."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.add(parser)
+    caching.add(parser)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -51,6 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
         reports = options.reports(config)
         config.stash[asking.REPORTS] = reports
         _check_devices(settings, declared)
+        caching.why_unwanted(config)
         ledger = config.stash[asking.LEDGER] = Ledger(settings)
         rank = options.rank(config)
         if rank:
@@ -58,8 +62,17 @@ def pytest_configure(config: pytest.Config) -> None:
         elif not hasattr(config, "workerinput"):
             controller = Controller(ledger, reports, declared.everywhere)
             config.pluginmanager.register(controller, "pan-controller")
+            config.pluginmanager.register(caching.Sharing(), "pan-sharing")
         if launched()[1] > 1:
             config.pluginmanager.register(Companion(ledger, rank), "pan-companion")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Finds the cache: before, pytest's own was not there."""
+    config = session.config
+    if asking.LEDGER in config.stash and not config.getoption("collectonly"):
+        config.stash[asking.LEDGER].cache = caching.cache_of(config)
 
 
 def _check_devices(settings: Settings, declared: Declared) -> None:
@@ -95,6 +108,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"pan: audit on {_describe(s.device, s.precision)}",
         f"pan: {s.precision}, deterministic, theta {s.theta}, batch size {s.batch_size}, "
         f"seed {s.seed}, workers {'auto' if s.workers is None else s.workers}",
+        caching.header(config),
     ]
 
 
@@ -156,6 +170,8 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Counts the audits that this run is to make, for the process that reports."""
     config = session.config
+    for number, item in enumerate(session.items):
+        item.stash[_PLACE] = number
     declared = [model_id(model) for model in config.stash[asking.DECLARED].models]
     dropped = config.stash.setdefault(_DROPPED, [])
     chosen = config.stash[NAMED] or all_collected(config)
@@ -274,6 +290,12 @@ def pan(pytestconfig: pytest.Config) -> Factory:
     return asking.factory(pytestconfig)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    if asking.LEDGER in item.config.stash:
+        item.config.stash[asking.LEDGER].place = item.stash.get(_PLACE, 0)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     if asking.LEDGER not in item.config.stash or isinstance(item, DeclaredLimit):
@@ -303,6 +325,7 @@ def pytest_runtest_makereport(
         asker = item.stash.get(asking.ASKER, "")
         report.pan = ledger.send()  # type: ignore[attr-defined]
         report.pan_asks = asker  # type: ignore[attr-defined]
+        report.pan_place = ledger.place  # type: ignore[attr-defined]
         report.pan_beyond = asking.BEYOND in item.stash  # type: ignore[attr-defined]
         if asker:
             count = item.config.stash[asking.COLLECTED]

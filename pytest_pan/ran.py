@@ -49,6 +49,8 @@ class Ran:
     images: int
     images_expected: int | None
     """None where a source of images does not say how many there are."""
+    cached: int = 0
+    """How many of the audits an earlier run has made."""
 
     def to_json(self) -> dict[str, Any]:
         """The JSON report's ``ran``."""
@@ -70,7 +72,8 @@ class Ran:
         )
         had = f"audits: {self.had} of {asked} expected" + (f" ({of})" if of else "")
         return (
-            f"{', '.join([had, *self.left_out()])}; {_count(self.audits, 'audit')} made: "
+            f"{', '.join([had, *self.left_out()])}; {_count(self.audits, 'audit')} made"
+            f"{f', {self.cached} of them earlier' if self.cached else ''}: "
             f"{_count(self.sites, 'layer')} examined, {self.skipped:,} not; {read} images read"
         )
 
@@ -95,6 +98,7 @@ def ran(collected: Collected, had: int, audits: Sequence[Audit]) -> Ran:
         sites=sum(len(audit.sites) for audit in audits),
         skipped=sum(len(audit.skips) for audit in audits),
         images=sum(audit.images.get("count", 0) for audit in audits),
+        cached=sum(audit.cached for audit in audits),
         images_expected=None if None in expected else sum(n for n in expected if n is not None),
     )
 

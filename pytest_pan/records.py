@@ -245,7 +245,10 @@ class Audit:
     """Why the audit stopped early; empty when it ran to its end."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """By stage: ``load`` (waiting for images, in all passes), ``forward``, ``statistics``, and
-    where they ran ``comparisons`` and ``intrusion``, each without loading."""
+    where they ran ``comparisons`` and ``intrusion``, each without loading. Of a cached audit,
+    what it took when it was made."""
+    cached: bool = False
+    """Whether an earlier run made it."""
 
     @property
     def pan_fraction(self) -> float:
@@ -298,6 +301,7 @@ class Audit:
             "notes": list(self.notes),
             "partial": self.partial,
             "seconds": dict(self.seconds),
+            "cached": self.cached,
         }
 
     @classmethod

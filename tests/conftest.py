@@ -12,6 +12,7 @@ import torchvision
 from hypothesis import settings
 
 import pytest_pan.pipeline
+import pytest_pan.recall
 import pytest_pan.report.html
 
 __all__ = ["pytest_pan", "torch", "torchvision"]

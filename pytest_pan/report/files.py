@@ -19,12 +19,17 @@ def why_not_writable(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
+    """:func:`write_bytes` of a text; characters that have no UTF-8 (file names can hold such)
+    are written as escapes.
+    """
+    write_bytes(path, _bytes(text))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
     """Writes beside the target and moves it into place, so that a killed run leaves the old
-    report whole; follows links, and writes into a device or a pipe as it is. Characters that
-    have no UTF-8 (file names can hold such) are written as escapes. Raises OSError.
+    file whole; follows links, and writes into a device or a pipe as it is. Raises OSError.
     """
     path = path.resolve()
-    data = _bytes(text)
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return

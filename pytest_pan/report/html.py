@@ -235,7 +235,7 @@ def _facts(audit: Audit) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
         ("Images", audit.images),
         ("Environment", audit.environment),
         ("Settings", audit.settings.to_json()),
-        ("Seconds", _seconds(audit)),
+        ("Seconds, of an earlier run" if audit.cached else "Seconds", _seconds(audit)),
     ]
     return tuple(
         (title, tuple((key, plain(value)) for key, value in table.items()))

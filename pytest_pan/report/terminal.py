@@ -48,9 +48,9 @@ def extent(audit: Audit) -> str:
 
 
 def _pace(audit: Audit) -> str:
-    """``12.3 images/s: load 1.0 s, forward 6.0 s, statistics 6.0 s``"""
+    """``12.3 images/s: load 1.0 s, forward 6.0 s, statistics 6.0 s (cached)``"""
     stages = ", ".join(f"{stage} {taken:.1f} s" for stage, taken in audit.seconds.items())
-    return f"{audit.images_per_second:.1f} images/s: {stages}"
+    return f"{audit.images_per_second:.1f} images/s: {stages}" + " (cached)" * audit.cached
 
 
 def _influence(audit: Audit) -> Iterator[str]:
