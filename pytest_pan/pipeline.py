@@ -244,6 +244,7 @@ class _Job:
             sites=found.sites,
             neurons=found.neurons,
             measures=found.measures,
+            convergence=found.stability.convergence,
             skips=(*found.skips, *self.source.skips),
             notes=notes(found, states, facts["count"]),
             seconds={

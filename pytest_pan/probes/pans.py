@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from pytest_pan.instrument.halves import Halves
 from pytest_pan.instrument.sites import is_uneven, why_not
 from pytest_pan.instrument.tap import ConvCall, Tap, tapped, unseen_convolutions
+from pytest_pan.probes import stability
 from pytest_pan.probes.portraits import portrayed
+from pytest_pan.probes.stability import Near, Stability
 from pytest_pan.probes.states import State, States
 from pytest_pan.records import SIDES, Measured, Neuron, Settings, Side, Site, Skip
 from pytest_pan.stats import labels
@@ -31,6 +33,8 @@ class Detected:
     skips: dict[str, str] = field(default_factory=dict)
     error: float = 0.0
     """The largest error bound of any statistic; 0 where all are exact."""
+    near: dict[str, Near] = field(default_factory=dict)
+    """By site, the neurons that may be PANs on other images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Findings:
     measures: dict[str, Measured]
     skips: tuple[Skip, ...]
     error: float = 0.0
+    stability: Stability = field(default_factory=Stability)
 
 
 def gather(
@@ -100,10 +105,16 @@ def findings(model: nn.Module, states: States, settings: Settings) -> Findings:
     detected = detect(states, settings)
     skips = states.skips | detected.skips
     skips |= dict(unseen_convolutions(model, {*states.by_site, *states.skips}))
+    again = stability.examine(states, detected.near, settings)
+    neurons = [
+        replace(neuron, stability=again.shares.get(neuron.site, {}).get(neuron.channel))
+        for neuron in portrayed(detected.neurons, states.by_site)
+    ]
     return Findings(
         sites=tuple(detected.sites),
-        neurons=tuple(portrayed(detected.neurons, states.by_site)),
-        measures=_measures(detected),
+        neurons=tuple(neurons),
+        measures=_measures(detected, again),
+        stability=again,
         skips=tuple(Skip(what=name, why=why) for name, why in skips.items()),
         error=detected.error,
     )
@@ -111,7 +122,7 @@ def findings(model: nn.Module, states: States, settings: Settings) -> Findings:
 
 def nothing() -> Findings:
     """What is known where nothing could be examined."""
-    return Findings(sites=(), neurons=(), measures=_measures(Detected()), skips=())
+    return Findings(sites=(), neurons=(), measures=_measures(Detected(), Stability()), skips=())
 
 
 def detect(states: States, settings: Settings) -> Detected:
@@ -129,6 +140,7 @@ def detect(states: States, settings: Settings) -> Detected:
         ]
         detected.sites.append(site)
         detected.edges[site.name], detected.pans[site.name] = (Span(*each) for each in spans)
+        detected.near[site.name] = stability.near(bounds.middle, settings.theta)
         detected.neurons += _neurons(site, bounds, settings.theta)
         detected.error = max(detected.error, float(bounds.error.max()))
     return detected
@@ -207,7 +219,7 @@ def _neurons(site: Site, bounds: Bounds, theta: float) -> list[Neuron]:
     ]
 
 
-def _measures(detected: Detected) -> dict[str, Measured]:
+def _measures(detected: Detected, again: Stability) -> dict[str, Measured]:
     sites, pans, edges = detected.sites, detected.pans, detected.edges
     uneven = {site.name: float(is_uneven(site)) for site in sites}
     examined = sum(site.channels for site in sites)
@@ -234,6 +246,8 @@ def _measures(detected: Detected) -> dict[str, Measured]:
             value=float(value),
             sites=by,
             bounds=(float(ends[0]), float(ends[1])) if ends and detected.error else None,
+            interval=again.intervals.get(name),
+            intervals=again.by_site.get(name, {}),
         )
         for name, value, ends, by in measured
     }

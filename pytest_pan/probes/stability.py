@@ -1,0 +1,202 @@
+"""How far do the PANs depend on which images there are, and on how many? (The procedure is ours.)
+
+The detection is repeated on subsamples of the images that were gathered: on eight groups of them,
+on pairs of groups, and on halves. Only neurons that may be PANs in a subsample are looked at again:
+the PANs, and those whose statistics come near the threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from pytest_pan.convergence import LEAST_IMAGES, Convergence, Interval
+from pytest_pan.instrument.capture import Samples
+from pytest_pan.probes.states import State, States
+from pytest_pan.records import Settings, Site
+from pytest_pan.stats import binned, ks, labels, subsamples
+from pytest_pan.stats.ks import KS
+from pytest_pan.stats.subsamples import Subsample
+
+NEAR = 0.15
+"""How far below the threshold a neuron's statistics may lie that is looked at again."""
+
+_BLOCK_BYTES = 1 << 28
+"""Maps that are copied at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """The neurons of a site that are looked at again."""
+
+    channels: Tensor
+    """(K,) int."""
+    pans: Tensor
+    """Which of them are PANs on all images: (K,) bool."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stability:
+    """What the subsamples showed; empty where there were none."""
+
+    convergence: tuple[Convergence, ...] = ()
+    shares: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    """By site and channel of its PANs: share of the halves in which it is one."""
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    """By measure."""
+    by_site: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
+    why_not: str = ""
+
+
+def near(statistics: KS, theta: float) -> Near:
+    """Those of a site's neurons that may be PANs on other images: statistics (4, C)."""
+    reach = torch.minimum(statistics.two_sided, torch.maximum(statistics.plus, statistics.minus))
+    channels = (reach.amax(0) >= theta - NEAR).nonzero().flatten()
+    return Near(channels, labels.pans(statistics, theta).any(0)[channels])
+
+
+def examine(states: States, found: Mapping[str, Near], settings: Settings) -> Stability:
+    """Repeats the detection on subsamples of whole maps; ``found`` by site of those examined."""
+    if why := _why_not(states):
+        return Stability(why_not=why)
+    sites = {name: state for name, state in states.by_site.items() if name in found}
+    if not sites:
+        return Stability()
+    plan = [*subsamples.eighths(), *subsamples.quarters(), *subsamples.halves()]
+    masks = {name: _again(state, found[name], plan, settings) for name, state in sites.items()}
+    return _told([state.site for state in sites.values()], found, masks, plan, states.images)
+
+
+def _why_not(states: States) -> str:
+    if states.processes.count > 1:
+        return "several processes share the images"
+    if states.bounded:
+        return "values were counted between edges"
+    if states.images < LEAST_IMAGES:
+        return f"{states.images} images are fewer than {LEAST_IMAGES}"
+    return ""
+
+
+def _again(state: State, found: Near, plan: Sequence[Subsample], settings: Settings) -> Tensor:
+    """Which neurons are PANs in each subsample: (S, K) bool.
+
+    A site that ran on too few images is the same in all of them.
+    """
+    if state.images < LEAST_IMAGES:
+        return found.pans.expand(len(plan), -1)
+    order, ends = subsamples.in_groups(state.images, settings.seed)
+    blocks = []
+    for channels in _blocks(state, found.channels):
+        maps = torch.cat([batch[:, channels] for batch in state.samples.maps])[order]
+        groups = [maps[start:end] for start, end in pairwise(ends)]
+        each = [_statistics(state.site, [groups[group] for group in some]) for some in plan]
+        blocks.append(torch.stack([labels.pans(one, settings.theta).any(0) for one in each]))
+    return torch.cat(blocks, 1) if blocks else found.pans.expand(len(plan), -1)
+
+
+def _blocks(state: State, channels: Tensor) -> Iterator[Tensor]:
+    each = state.images * state.samples.maps[0][0, 0].nbytes
+    step = max(1, _BLOCK_BYTES // each)
+    for at in range(0, len(channels), step):
+        yield channels[at : at + step]
+
+
+def _statistics(site: Site, maps: list[Tensor]) -> KS:
+    values = sum(part.numel() for part in maps)
+    if binned.worthwhile(values, maps[0]):
+        return binned.binned_statistics(maps)[0]
+    samples = Samples(site)
+    samples.maps = maps
+    return ks.border_statistics(samples.borders(), samples.centre())
+
+
+def _told(
+    sites: Sequence[Site],
+    found: Mapping[str, Near],
+    masks: Mapping[str, Tensor],
+    plan: Sequence[Subsample],
+    images: int,
+) -> Stability:
+    pans = {site.name: found[site.name].pans.cpu() for site in sites}
+    again = {site.name: masks[site.name].cpu() for site in sites}
+    groups = torch.tensor([len(some) for some in plan])
+    counts = torch.stack([again[site.name].sum(1) for site in sites], 1).double()
+    whole = torch.stack([pans[site.name].sum() for site in sites]).double()
+    channels = torch.tensor([site.channels for site in sites]).double()
+    halves = groups == subsamples.GROUPS // 2
+    intervals, by_site = _intervals(sites, channels, (whole, counts[halves], counts[groups == 2]))
+    together = torch.cat([pans[site.name] for site in sites])
+    every = torch.cat([again[site.name] for site in sites], 1)
+    return Stability(
+        convergence=tuple(_steps(together, every, groups, images, int(channels.sum()))),
+        shares={site.name: _shares(found[site.name], again[site.name][halves]) for site in sites},
+        intervals=intervals,
+        by_site=by_site,
+    )
+
+
+def _steps(
+    whole: Tensor, every: Tensor, groups: Tensor, images: int, neurons: int
+) -> Iterator[Convergence]:
+    """A step a size: PANs (K,) on all images, (S, K) in subsamples of so many groups, (S,)."""
+    rows = [(size, every[groups == size]) for size in groups.unique().tolist()]
+    for size, masks in (*rows, (subsamples.GROUPS, whole[None])):
+        counts = masks.sum(1)
+        common, either = (masks & whole).sum(1).double(), (masks | whole).sum(1).double()
+        mean = float(counts.double().mean())
+        yield Convergence(
+            images=round(images * size / subsamples.GROUPS),
+            subsamples=len(masks),
+            pan_count=mean,
+            pan_fraction=mean / neurons,
+            low=int(counts.min()),
+            high=int(counts.max()),
+            overlap=float(torch.where(either > 0, common / either.clamp(min=1), 1.0).mean()),
+        )
+
+
+def _shares(found: Near, halves: Tensor) -> dict[int, float]:
+    """By channel of the PANs, in which share of the halves (R, K) each is one."""
+    shares = halves.double().mean(0)
+    chosen = found.pans.cpu()
+    return dict(zip(found.channels.cpu()[chosen].tolist(), shares[chosen].tolist(), strict=True))
+
+
+Counts = tuple[Tensor, Tensor, Tensor]
+"""By site, of all images, halves and quarters: (sites,), (R, sites), (Q, sites)."""
+
+
+def _intervals(
+    sites: Sequence[Site], channels: Tensor, counts: Counts
+) -> tuple[dict[str, Interval], dict[str, dict[str, Interval]]]:
+    """By measure, of the whole model and of its sites. Counts end at whole neurons."""
+    low, high = _whole_numbers(counts, channels)
+    whole, halves, quarters = (part.sum(-1, keepdim=True) for part in counts)
+    total = channels.sum(0, keepdim=True)
+    ends = _whole_numbers((whole, halves, quarters), total)
+    shares = [(part / channels).amax(-1) for part in counts]
+    layer = [end.clamp(0, 1) for end in subsamples.interval(*shares)]
+    names = [site.name for site in sites]
+    by_count = dict(zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True))
+    part = (low / channels).tolist(), (high / channels).tolist()
+    by_share = dict(zip(names, zip(*part, strict=True), strict=True))
+    count = float(ends[0]), float(ends[1])
+    fraction = float(ends[0] / total), float(ends[1] / total)
+    return (
+        {
+            "pan_count": count,
+            "pan_fraction": fraction,
+            "layer_pan_fraction": (float(layer[0]), float(layer[1])),
+        },
+        {"pan_count": by_count, "pan_fraction": by_share, "layer_pan_fraction": by_share},
+    )
+
+
+def _whole_numbers(counts: Counts, channels: Tensor) -> tuple[Tensor, Tensor]:
+    low, high = subsamples.interval(*counts)
+    most = torch.minimum(high.ceil().clamp(min=0), channels)
+    return torch.minimum(low.floor().clamp(min=0), most), most
