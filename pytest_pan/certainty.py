@@ -108,7 +108,7 @@ def more_images(value: float, interval: Interval, bound: float, images: int) -> 
         times = max(times, (value - middle) / away)
     if times > MOST:
         return None
-    more = max(1, math.ceil((times - 1) * images))
+    more = max(1, math.ceil(round((times - 1) * images, 6)))
     step = int(10 ** max(0, len(str(more)) - 2))
     return -(-more // step) * step
 

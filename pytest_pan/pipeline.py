@@ -310,12 +310,13 @@ class _Job:
                 self.tick(probe.images, self.expected)
             self._same_images(result)
             found = probe.findings()
+            flips = measured(found, probe.interval())
         skips = {**probe.skips, **{f"intrusion, {k}": v for k, v in probe.left_out.items()}}
         return replace(
             result,
             intrusion=found,
             notes=(*result.notes, *probe.notes),
-            measures={**result.measures, **{m.measure: m for m in measured(found)}},
+            measures={**result.measures, **{m.measure: m for m in flips}},
             skips=(*result.skips, *(Skip(what=what, why=why) for what, why in skips.items())),
             seconds=self._seconds(result, "intrusion", started),
         )
