@@ -146,7 +146,7 @@ def test_few_images_have_no_interval_and_the_plain_comparison_says_so(
 ) -> None:
     declare(repo, images="bright_images(count=9)")
     repo.makepyfile(TEST)
-    result = repo.runpytest("--pan-audit")
+    result = repo.runpytest("--pan-audit", "-W", "ignore")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [
