@@ -15,6 +15,7 @@ import argparse
 import statistics
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -68,7 +69,7 @@ def measure(name: str, network: nn.Module, images: Tensor, rounds: int) -> None:
             times.append(time.perf_counter())
             again = stability.examine(states, found.near, settings)
             times.append(time.perf_counter())
-            forward, detection, added = (b - a for a, b in zip(times, times[1:], strict=False))
+            forward, detection, added = (b - a for a, b in pairwise(times))
             ratios.append((added / (forward + detection), detection / forward))
             looked = sum(len(each.channels) for each in found.near.values())
             neurons = sum(site.channels for site in found.sites)
