@@ -94,7 +94,7 @@ def part_of(pool: States, some: Tensor) -> States:
 def of_pans(states: States) -> Figures:
     settings = Settings()
     found = pans.detect(states, settings)
-    again = stability.examine(states, found.near, settings)
+    again = stability.examine(states, found.near, theta=settings.theta, seed=0)
     count = len(found.neurons)
     shares = [found.pans[site.name].value / site.channels for site in found.sites]
     return {

@@ -67,7 +67,7 @@ def measure(name: str, network: nn.Module, images: Tensor, rounds: int) -> None:
             found = pans.detect(states, settings)
             portrayed(found.neurons, states.by_site)
             times.append(time.perf_counter())
-            again = stability.examine(states, found.near, settings)
+            again = stability.examine(states, found.near, theta=settings.theta, seed=settings.seed)
             times.append(time.perf_counter())
             forward, detection, added = (b - a for a, b in pairwise(times))
             ratios.append((added / (forward + detection), detection / forward))

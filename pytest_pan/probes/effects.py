@@ -71,6 +71,7 @@ def examine(
         lambda part, of: States(
             settings.memory // part, expected=expected, processes=processes, of=of
         ),
+        seed=settings.seed,
     )
     comparison = Comparison(
         swaps,
@@ -102,7 +103,7 @@ def examine(
     if len(asked) < len(named):
         open_ = len(named) - len(asked)
         said.append(f"the origin of {open_} of {len(named)} PANs is open: not swappable there")
-    measured = _of_origins(asked, *origins.floor()) if asked or not named else []
+    measured = _of_origins(asked, origins) if asked or not named else []
     if not _swaps_nothing(found[0]) and comparison.has_outputs:
         measured = [*_of_outputs(found, comparison, classes), *measured]
     if comparison.images < LEAST_IMAGES:
@@ -210,18 +211,19 @@ def _drop(influence: Influence) -> float:
     return (influence.accuracy_before or 0.0) - (influence.accuracy or 0.0)
 
 
-def _of_origins(neurons: Sequence[Neuron], pans: int, examined: int) -> list[Measured]:
-    count = len(neurons)
+def _of_origins(neurons: Sequence[Neuron], origins: Origins) -> list[Measured]:
+    count, floor, intervals = len(neurons), origins.floor(), origins.intervals(neurons)
     shares = {
         "nascent_fraction": sum(bool(neuron.nascent) for neuron in neurons),
         "downstream_fraction": sum(bool(neuron.downstream) for neuron in neurons),
     }
     measured = [
-        Measured(measure=name, value=part / count if count else 0.0)
+        Measured(measure=name, value=part / count if count else 0.0, interval=intervals.get(name))
         for name, part in shares.items()
     ]
-    if examined:
-        measured.append(Measured(measure="pan_floor", value=pans / examined))
+    if floor.neurons:
+        share = floor.pans / floor.neurons
+        measured.append(Measured(measure="pan_floor", value=share, interval=floor.interval))
     return measured
 
 

@@ -20,6 +20,7 @@ from pytest_pan.probes.states import State, States
 from pytest_pan.records import SIDES, Measured, Neuron, Settings, Side, Site, Skip
 from pytest_pan.stats import labels
 from pytest_pan.stats.counts import Bounds
+from pytest_pan.stats.ks import KS
 
 
 @dataclass
@@ -105,7 +106,7 @@ def findings(model: nn.Module, states: States, settings: Settings) -> Findings:
     detected = detect(states, settings)
     skips = states.skips | detected.skips
     skips |= dict(unseen_convolutions(model, {*states.by_site, *states.skips}))
-    again = stability.examine(states, detected.near, settings)
+    again = stability.examine(states, detected.near, theta=settings.theta, seed=settings.seed)
     neurons = [
         replace(neuron, stability=again.shares.get(neuron.site, {}).get(neuron.channel))
         for neuron in portrayed(detected.neurons, states.by_site)
@@ -150,15 +151,13 @@ def _count(sides: Tensor) -> int:
     return int(sides.any(0).sum())
 
 
-def sides_of(state: State, theta: float, *, values: int) -> list[Side] | None:
-    """The sides on which each channel of a state is a PAN; None if it is not finite.
+def statistics_of(state: State, *, values: int) -> KS | None:
+    """The statistics of a state; None if it is not finite.
 
     ``values``: how many there are to look at, in all states.
     """
     bounds, bad = state.statistics(values=values)
-    if _not_finite(bad):
-        return None
-    return [Side(bits) for bits in labels.side_bits(labels.pans(bounds.middle, theta)).tolist()]
+    return None if _not_finite(bad) else bounds.middle
 
 
 class Scratch:

@@ -17,7 +17,7 @@ from torch import Tensor
 from pytest_pan.convergence import LEAST_IMAGES, Convergence, Interval
 from pytest_pan.instrument.capture import Samples
 from pytest_pan.probes.states import State, States
-from pytest_pan.records import Settings, Site
+from pytest_pan.records import Site
 from pytest_pan.stats import binned, ks, labels, subsamples
 from pytest_pan.stats.ks import KS
 from pytest_pan.stats.subsamples import Subsample
@@ -59,19 +59,26 @@ def near(statistics: KS, theta: float) -> Near:
     return Near(channels, labels.pans(statistics, theta).any(0)[channels])
 
 
-def examine(states: States, found: Mapping[str, Near], settings: Settings) -> Stability:
+PLAN: tuple[Subsample, ...] = (
+    *subsamples.eighths(),
+    *subsamples.quarters(),
+    *subsamples.halves(),
+)
+
+
+def examine(states: States, found: Mapping[str, Near], *, theta: float, seed: int) -> Stability:
     """Repeats the detection on subsamples of whole maps; ``found`` by site of those examined."""
-    if why := _why_not(states):
+    if why := why_not(states):
         return Stability(why_not=why)
     sites = {name: state for name, state in states.by_site.items() if name in found}
     if not sites:
         return Stability()
-    plan = [*subsamples.eighths(), *subsamples.quarters(), *subsamples.halves()]
-    masks = {name: _again(state, found[name], plan, settings) for name, state in sites.items()}
-    return _told([state.site for state in sites.values()], found, masks, plan, states.images)
+    masks = {name: _again(state, found[name], theta, seed) for name, state in sites.items()}
+    return _told([state.site for state in sites.values()], found, masks, states.images)
 
 
-def _why_not(states: States) -> str:
+def why_not(states: States) -> str:
+    """Why there are no subsamples; empty where there are."""
     if states.processes.count > 1:
         return "several processes share the images"
     if states.bounded:
@@ -81,21 +88,40 @@ def _why_not(states: States) -> str:
     return ""
 
 
-def _again(state: State, found: Near, plan: Sequence[Subsample], settings: Settings) -> Tensor:
+def _again(state: State, found: Near, theta: float, seed: int) -> Tensor:
     """Which neurons are PANs in each subsample: (S, K) bool.
 
     A site that ran on too few images is the same in all of them.
     """
     if state.images < LEAST_IMAGES:
-        return found.pans.expand(len(plan), -1)
-    order, ends = subsamples.in_groups(state.images, settings.seed)
-    blocks = []
-    for channels in _blocks(state, found.channels):
-        maps = torch.cat([batch[:, channels] for batch in state.samples.maps])[order]
+        return found.pans.expand(len(PLAN), -1)
+    return sides(state, found.channels, theta, seed).any(1)
+
+
+def sides(state: State, channels: Tensor, theta: float, seed: int) -> Tensor:
+    """On which sides the channels (K,) are PANs in each subsample: (S, 4, K) bool."""
+    order, ends = subsamples.in_groups(state.images, seed)
+    blocks = [torch.zeros(len(PLAN), 4, 0, dtype=torch.bool, device=channels.device)]
+    for some in _blocks(state, channels):
+        maps = torch.cat([batch[:, some] for batch in state.samples.maps])[order]
         groups = [maps[start:end] for start, end in pairwise(ends)]
-        each = [_statistics(state.site, [groups[group] for group in some]) for some in plan]
-        blocks.append(torch.stack([labels.pans(one, settings.theta).any(0) for one in each]))
-    return torch.cat(blocks, 1) if blocks else found.pans.expand(len(plan), -1)
+        each = [_statistics(state.site, [groups[group] for group in part]) for part in PLAN]
+        blocks.append(torch.stack([labels.pans(one, theta) for one in each]))
+    return torch.cat(blocks, 2)
+
+
+def interval_of(whole: float, again: Tensor) -> Interval:
+    """The interval of a share, of its values in each subsample: (S,), in the order of ``PLAN``."""
+    found = subsamples.interval(
+        torch.tensor(whole, dtype=torch.float64), again[_groups(4)], again[_groups(2)]
+    )
+    low, high = (float(end.clamp(0, 1)) for end in found)
+    return low, high
+
+
+def _groups(count: int) -> Tensor:
+    """Which subsamples are of so many groups: (S,) bool."""
+    return torch.tensor([len(part) == count for part in PLAN])
 
 
 def _blocks(state: State, channels: Tensor) -> Iterator[Tensor]:
@@ -118,17 +144,16 @@ def _told(
     sites: Sequence[Site],
     found: Mapping[str, Near],
     masks: Mapping[str, Tensor],
-    plan: Sequence[Subsample],
     images: int,
 ) -> Stability:
     pans = {site.name: found[site.name].pans.cpu() for site in sites}
     again = {site.name: masks[site.name].cpu() for site in sites}
-    groups = torch.tensor([len(some) for some in plan])
+    groups = torch.tensor([len(part) for part in PLAN])
     counts = torch.stack([again[site.name].sum(1) for site in sites], 1).double()
     whole = torch.stack([pans[site.name].sum() for site in sites]).double()
     channels = torch.tensor([site.channels for site in sites]).double()
-    halves = groups == subsamples.GROUPS // 2
-    intervals, by_site = _intervals(sites, channels, (whole, counts[halves], counts[groups == 2]))
+    halves = _groups(4)
+    intervals, by_site = _intervals(sites, channels, (whole, counts[halves], counts[_groups(2)]))
     together = torch.cat([pans[site.name] for site in sites])
     every = torch.cat([again[site.name] for site in sites], 1)
     return Stability(
