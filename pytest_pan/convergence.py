@@ -8,8 +8,9 @@ from typing import Any, Self
 
 Interval = tuple[float, float]
 
-LEAST_IMAGES = 16
-"""Images from which there are intervals: fewer do not tell how much they vary."""
+LEAST_IMAGES = 32
+"""Images from which there are intervals: fewer do not tell how much they vary. A quarter of them,
+which the trend of a count needs, is eight images then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

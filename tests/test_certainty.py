@@ -120,7 +120,7 @@ def test_a_figure_that_needs_no_images_is_exact() -> None:
 @pytest.mark.parametrize(
     ("images", "basis"),
     [
-        (9, "no interval: 9 images, 16 are needed; the figure alone was held against the limit"),
+        (9, "no interval: 9 images, 32 are needed; the figure alone was held against the limit"),
         (99, "no interval; the figure alone was held against the limit"),
     ],
 )

@@ -158,7 +158,8 @@ class Origins:
     def floor(self) -> Floor:
         """PANs where every padding is swapped, over the sites that could be."""
         found = self._statistics(self._floor)
-        near = {site: stability.near(ks, self._theta) for site, ks in found.items()}
+        images = {site: self._floor.by_site[site].images for site in found}
+        near = {site: stability.near(found[site], self._theta, images[site]) for site in found}
         again = stability.examine(self._floor, near, theta=self._theta, seed=self._seed)
         return Floor(
             pans=sum(int(each.pans.sum()) for each in near.values()),
@@ -170,14 +171,14 @@ class Origins:
         """Of the shares of these PANs that are nascent and downstream, as :meth:`named` says."""
         if not neurons or stability.why_not(self._own) or stability.why_not(self._earlier):
             return {}
-        whole, again = [], []
+        whole, again, plan = [], [], stability.plan_of(self._own.images)
         for site in dict.fromkeys(neuron.site for neuron in neurons):
             kept = [state.by_site[site] for state in (self._own, self._earlier)]
             if min(state.images for state in kept) < LEAST_IMAGES:
                 return {}
             there = torch.arange(len(self._channels[site]), device=self._every.device)
             own, earlier = (
-                stability.sides(state, there, self._theta, self._seed).cpu() for state in kept
+                stability.sides(state, there, plan, self._theta, self._seed).cpu() for state in kept
             )
             here = [neuron for neuron in neurons if neuron.site == site]
             of = torch.tensor([[side in neuron.type for neuron in here] for side in Side])
@@ -189,7 +190,7 @@ class Origins:
         shares = torch.cat(again, 2).double().mean(2)
         full = torch.tensor(whole).double().mean(0)
         return {
-            name: stability.interval_of(float(full[at]), shares[at])
+            name: stability.interval_of(float(full[at]), shares[at], plan)
             for at, name in enumerate(("nascent_fraction", "downstream_fraction"))
         }
 

@@ -141,7 +141,7 @@ def detect(states: States, settings: Settings) -> Detected:
         ]
         detected.sites.append(site)
         detected.edges[site.name], detected.pans[site.name] = (Span(*each) for each in spans)
-        detected.near[site.name] = stability.near(bounds.middle, settings.theta)
+        detected.near[site.name] = stability.near(bounds.middle, settings.theta, state.images)
         detected.neurons += _neurons(site, bounds, settings.theta)
         detected.error = max(detected.error, float(bounds.error.max()))
     return detected

@@ -121,7 +121,7 @@ def test_the_outputs_are_bit_for_bit_the_bare_ones_while_origins_watch() -> None
 
 def test_shares_that_every_half_of_the_images_agrees_on_have_intervals_without_width() -> None:
     model = nn.Sequential(conv(missing("T")[None]), one_cell(1, 1))
-    measures = examined(model, bright_images(count=24)).measures
+    measures = examined(model, bright_images(count=40)).measures
     assert measures["nascent_fraction"].interval == (0.5, 0.5)
     assert measures["downstream_fraction"].interval == (0.5, 0.5)
     assert measures["pan_floor"].interval == (0, 0)

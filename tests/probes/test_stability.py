@@ -8,6 +8,7 @@ from nets import bright_images, conv, fifteen_types, striped_images
 from torch import Tensor, nn
 
 from pytest_pan import Audit, audit
+from pytest_pan.probes import stability
 from pytest_pan.stats import subsamples
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest_pan.PanWarning")
@@ -34,8 +35,11 @@ def pans(found: Audit) -> set[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_counts_overlaps_and_stability_are_those_of_audits_of_the_subsamples(seed: int) -> None:
-    network, images = random_network(), mixed_images()
+def test_counts_overlaps_and_stability_are_those_of_audits_of_the_subsamples(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stability, "REACH", 9.0)  # every neuron is looked at again
+    network, images = random_network(), mixed_images(64, 5)
     whole = audit(network, images, seed=seed)
     assert whole.neurons
     plans = {1: subsamples.eighths(), 2: subsamples.quarters(), 4: subsamples.halves()}
@@ -45,7 +49,7 @@ def test_counts_overlaps_and_stability_are_those_of_audits_of_the_subsamples(see
     }
     for step, (size, found) in zip(whole.convergence, by_size.items(), strict=False):
         overlaps = [len(one & pans(whole)) / len(one | pans(whole)) for one in found]
-        assert (step.images, step.subsamples) == (5 * size, len(found))
+        assert (step.images, step.subsamples) == (8 * size, len(found))
         assert step.pan_count == pytest.approx(sum(map(len, found)) / len(found))
         assert (step.low, step.high) == (min(map(len, found)), max(map(len, found)))
         assert step.overlap == pytest.approx(sum(overlaps) / len(overlaps))
@@ -53,7 +57,7 @@ def test_counts_overlaps_and_stability_are_those_of_audits_of_the_subsamples(see
         share = sum((neuron.site, neuron.channel) in half for half in by_size[4]) / 14
         assert neuron.stability == pytest.approx(share)
     last = whole.convergence[-1]
-    assert (last.images, last.pan_count, last.overlap) == (40, whole.pan_count, 1)
+    assert (last.images, last.pan_count, last.overlap) == (64, whole.pan_count, 1)
 
 
 def test_planted_pans_are_stable_and_their_number_is_sure() -> None:
@@ -82,7 +86,7 @@ def test_how_the_images_come_in_batches_changes_nothing(batch_size: int) -> None
 
 @pytest.mark.parametrize(
     ("images", "memory", "why"),
-    [(15, 1 << 30, "15 images are fewer than 16"), (200, 1, "values were counted between edges")],
+    [(31, 1 << 30, "31 images are fewer than 32"), (200, 1, "values were counted between edges")],
 )
 def test_where_there_are_no_subsamples_the_audit_says_so(
     images: int, memory: int, why: str
