@@ -1,6 +1,6 @@
 """How often an audit's interval on some of the images holds what all of them give.
 
-    python benchmarks/coverage.py [--crops 16] [--draws 40] [--sizes 20 40 80 160]
+    python benchmarks/interval_coverage.py [--crops 16] [--draws 40] [--sizes 20 40 80 160]
 
 The trained MobileNetV2 of the examples; the pool is so many random crops of each of its twenty
 photographs. The network runs over the pool once. Then, for each size, random subsets of the pool
