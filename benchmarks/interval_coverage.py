@@ -15,6 +15,7 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -106,8 +107,8 @@ def of_pans(states: States) -> Figures:
 def outputs(network: nn.Module, images: Tensor, found: pans.Detected) -> Iterator[Tensor]:
     """Logits (N, K) of the network, with the PANs' padding swapped, and with random neurons'."""
     names = frozenset(site.name for site in found.sites)
-    chosen = plans(found.sites, found.neurons, mode="reflect", draws=DRAWS, seed=0)[: 1 + DRAWS]
-    swaps = [Swap(plan, names, images.device) for plan in chosen]
+    chosen = plans(found.sites, found.neurons, mode="reflect", draws=DRAWS, seed=0)
+    swaps = [Swap(plan, names, images.device) for plan in islice(chosen, 1 + DRAWS)]
     parts = images.split(BATCH)
     yield torch.cat([network(part) for part in parts])
     for swap in swaps:
