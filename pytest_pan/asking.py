@@ -15,8 +15,9 @@ from pytest_pan.declared import Declared
 from pytest_pan.errors import PanError
 from pytest_pan.judge import behind, explain
 from pytest_pan.ledger import Ledger, Tick
+from pytest_pan.policy import POLICY
 from pytest_pan.ran import Collected
-from pytest_pan.records import Audit, Limit
+from pytest_pan.records import Audit, Limit, Verdict
 
 OFF = "the padding audit is off: run pytest --pan-audit, or set pan_audit = true in the ini file"
 
@@ -30,6 +31,8 @@ COLLECTED = pytest.StashKey[Collected]()
 """How many audits this process was asked for."""
 BEYOND = pytest.StashKey[bool]()
 """There for an item that failed by a limit, and by nothing else."""
+OPEN = pytest.StashKey[bool]()
+"""There for an item that no limit failed, with one that is inconclusive and is to be told."""
 SEEN = pytest.StashKey[list[Audit]]()
 """The audits that the running test asked for."""
 
@@ -68,15 +71,30 @@ def fail(message: str) -> NoReturn:
 
 
 def hold(item: pytest.Item, audit: Audit, limits: Iterable[Limit]) -> str:
-    """Holds an audit against limits; the findings as one text, empty if all of them hold."""
+    """Holds an audit against limits; the findings as one text, empty if all of them hold.
+
+    Those that are inconclusive are findings or not, as ``pan_inconclusive`` says.
+    """
     verdicts = item.config.stash[LEDGER].judge(audit, limits)
-    item.user_properties += [
-        (verdict.limit.keyword.partition("_")[2], verdict.value) for verdict in verdicts
-    ]
+    policy = item.config.stash[POLICY]
+    for verdict in verdicts:
+        item.user_properties += _properties(verdict)
+        if verdict.outcome == "inconclusive" and policy == "warn":
+            item.stash[OPEN] = True
     links = [f"{path}" for kind, path in item.config.stash[REPORTS] if kind == "html"]
     report = links[0] if links else ""
-    failed = [verdict for verdict in verdicts if verdict.outcome == "fail"]
+    failing = ("fail", "inconclusive") if policy == "fail" else ("fail",)
+    failed = [verdict for verdict in verdicts if verdict.outcome in failing]
     return "\n".join(explain(audit, verdict, report=report) for verdict in failed)
+
+
+def _properties(verdict: Verdict) -> list[tuple[str, object]]:
+    """What JUnit is told of a verdict: the value, and how the limit stands to it."""
+    name = verdict.limit.keyword.partition("_")[2]
+    found: list[tuple[str, object]] = [(name, verdict.value), (f"{name}.outcome", verdict.outcome)]
+    if verdict.interval is not None:
+        found.append((f"{name}.interval", "{:.6g} to {:.6g}".format(*verdict.interval)))
+    return found
 
 
 def refuse(item: pytest.Item, findings: str) -> NoReturn:

@@ -106,8 +106,14 @@ class Controller:
         self._written += said.values()
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """Errors that no test owns count, but are no step of the progress."""
-        return ("error", "", "") if getattr(report, "pan_unchecked", False) else None
+        """Errors that no test owns count, but are no step of the progress; and a test is not
+        counted as passed where a limit is inconclusive.
+        """
+        if getattr(report, "pan_unchecked", False):
+            return "error", "", ""
+        if getattr(report, "pan_open", False):
+            return "inconclusive", "?", "INCONCLUSIVE"
+        return None
 
     def _find_unchecked(self, session: pytest.Session) -> None:
         """What was to be checked and was not, each an error of its own beside the tests'."""
@@ -178,8 +184,8 @@ class Controller:
         if not self._ledger.audits:
             terminalreporter.write_line("no audit ran", yellow=True)
         for line in terminal.lines(self._ledger.audits):
-            bad = line.lstrip().startswith("FAIL")
-            terminalreporter.write_line(line, **({"red": True} if bad else {}))
+            colours = {"FAIL": {"red": True}, "INCONCLUSIVE": {"yellow": True}}
+            terminalreporter.write_line(line, **colours.get(line.split(maxsplit=1)[0], {}))
         summary = self._ran()
         short = summary.had < summary.collected.expected or summary.left_out()
         terminalreporter.write_line(summary.line(), **({"yellow": True} if short else {}))

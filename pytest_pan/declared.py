@@ -52,6 +52,8 @@ class Declared:
     limits: tuple[Limit, ...] = ()
     models: tuple[Model, ...] = ()
     command_line: tuple[Limit, ...] = ()
+    inconclusive: str = ""
+    """What the file says an inconclusive verdict does; empty where it does not."""
 
     @property
     def everywhere(self) -> tuple[Limit, ...]:
@@ -79,13 +81,14 @@ def read(file: Path, command_line: Iterable[str] = ()) -> Declared:
     table = tool.get("pan", {}) if isinstance(tool, Mapping) else {}
     where = f"{FILE} [tool.pan]"
     table = _table("pan", table, where, "a table")
-    _only(table, ("limits", "models", *Settings.__slots__), where)
+    _only(table, ("limits", "models", "inconclusive", *Settings.__slots__), where)
     models = _table("models", table.get("models", {}), where, "tables [tool.pan.models.NAME]")
     found = Declared(
         settings=_settings(table, where),
         limits=_limits(table, where),
         models=tuple(_model(name, entry, text) for name, entry in models.items()),
         command_line=limits,
+        inconclusive=_inconclusive(table, where),
     )
     for model in found.models:
         if not found.limits_of(model):
@@ -196,6 +199,14 @@ def _limits(table: Mapping[str, Any], where: str) -> tuple[Limit, ...]:
         for keyword, bound in given.items()
         for limit in measures.limits(keyword, bound, origin=where)
     )
+
+
+def _inconclusive(table: Mapping[str, Any], where: str) -> str:
+    allowed = ("fail", "warn", "pass")
+    if (value := table.get("inconclusive", "")) not in ("", *allowed):
+        what = "inconclusive"
+        raise ConfigError(what, where=where, got=repr(value), allowed=", ".join(allowed))
+    return str(value)
 
 
 def _settings(table: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from pytest_pan import measures
+from pytest_pan.certainty import bounded, weigh
 from pytest_pan.plans import Control
 from pytest_pan.records import Audit, Limit, Measured, Verdict
 
@@ -22,32 +23,17 @@ def judge(audit: Audit, limits: Iterable[Limit]) -> tuple[Verdict, ...]:
 
 def _judge_one(audit: Audit, limit: Limit) -> Verdict:
     value, missing = _value(audit, limit)
-    within = value <= limit.bound if limit.direction == "max" else value >= limit.bound
-    evidence = [missing] if missing else []
-    if not missing and not within:
-        evidence = _evidence(audit, limit)
-    if open_ := _open(audit, limit):
-        evidence = [open_, *evidence]
+    if missing:
+        return Verdict(limit=limit, value=value, outcome="fail", evidence=(missing,))
+    found = weigh(audit, limit, value)
     return Verdict(
         limit=limit,
         value=value,
-        outcome="pass" if within else "fail",
-        evidence=tuple(evidence),
-    )
-
-
-def _open(audit: Audit, limit: Limit) -> str:
-    """Says so where the figure is known within bounds only, and the limit lies between them."""
-    measured = audit.measures.get(limit.measure)
-    if measured is None or measured.bounds is None or limit.target or limit.layer:
-        return ""
-    low, high = measured.bounds
-    if not min(low, measured.value) <= limit.bound <= max(high, measured.value):
-        return ""
-    text = measures.find(limit.measure).text
-    return (
-        f"values were counted between edges: it is from {text(low)} to {text(high)}, which does "
-        "not tell on which side of the limit; more memory makes it exact"
+        outcome=found.outcome,
+        evidence=() if found.outcome == "pass" else tuple(_evidence(audit, limit)),
+        interval=found.interval,
+        more_images=found.more_images,
+        basis=found.basis,
     )
 
 
@@ -79,12 +65,7 @@ def _value(audit: Audit, limit: Limit) -> tuple[float, str]:
 
 def _matching(measured: Measured, limit: Limit) -> dict[str, float]:
     """The figures of the layers that a limit on a glob of layers bounds."""
-    return {
-        name: value
-        for name, value in measured.sites.items()
-        if fnmatchcase(name, limit.layer)
-        and not any(fnmatchcase(name, before) for before in limit.besides)
-    }
+    return {name: measured.sites[name] for name in bounded(measured.sites, limit)}
 
 
 def _no_layer(audit: Audit, measured: Measured, limit: Limit) -> str:
@@ -108,7 +89,7 @@ def _evidence(audit: Audit, limit: Limit) -> list[str]:
     of = "log_odds_shift" if limit.measure == "log_odds_excess" else limit.measure
     control = audit.measures[of].control
     if control is not None:
-        return _beside(audit, of, control, of_class=bool(limit.target))
+        return _beside(audit, of, control)
     measured = audit.measures[limit.measure]
     by_site = _matching(measured, limit) if limit.layer else dict(measured.sites)
     if (limit.layer or limit.measure.startswith("layer")) and limit.direction == "max":
@@ -133,12 +114,10 @@ def _evidence(audit: Audit, limit: Limit) -> list[str]:
     return lines
 
 
-def _beside(audit: Audit, name: str, control: Control, *, of_class: bool) -> list[str]:
+def _beside(audit: Audit, name: str, control: Control) -> list[str]:
     """What random neurons did, and for odds the classes that moved most."""
     text = measures.find(name).text
     lines = []
-    if control.low is not None and control.high is not None and not of_class:
-        lines.append(f"95 % interval over images: {text(control.low)} to {text(control.high)}")
     if control.draws:
         drawn = ", ".join(text(draw) for draw in control.draws)
         beaten = control.rank - 1
@@ -162,10 +141,14 @@ def behind(audit: Audit) -> list[str]:
 
 
 def explain(audit: Audit, verdict: Verdict, *, report: str = "") -> str:
-    """A failed verdict as a finding: value, limit, where from, what did it, how to look closer."""
+    """A verdict that did not pass as a finding: value, limit, where from, what did it, how to look
+    closer.
+    """
     limit = verdict.limit
     measure = measures.find(limit.measure)
     relation = "is above" if limit.direction == "max" else "is below"
+    if verdict.outcome == "inconclusive":
+        relation = "cannot be told from"
     if math.isnan(verdict.value):
         relation = "cannot be held against"
     lines = [
@@ -173,6 +156,7 @@ def explain(audit: Audit, verdict: Verdict, *, report: str = "") -> str:
         f"{limit.keyword} = {measure.text(limit.bound)} ({limit.origin})",
         f"  {audit.pan_count} of {audit.neuron_count} neurons in {len(audit.sites)} layers are "
         f"padding aware, on {audit.images['count']} images at theta {audit.settings.theta}",
+        *([f"  {verdict.basis}"] if verdict.basis else []),
         *(f"  {line}" for line in verdict.evidence),
         f"  look closer: {report or 'add --pan-report=html to the command'}",
     ]

@@ -28,6 +28,8 @@ class Measure:
     """What its figure of a single layer says; empty where there is none."""
     probe: str = "pans"
     """The probe that gives it."""
+    sampled: bool = True
+    """Whether it depends on which images were taken; if not it is exact, and has no interval."""
 
     def text(self, value: float) -> str:
         """The value as people read it: ``2.16 %`` for a fraction, ``155`` for a count."""
@@ -84,6 +86,7 @@ MEASURES: tuple[Measure, ...] = (
         meaning="Examined layers that consume less of the padding they have on one side than on "
         "the opposite one, or that are padded unequally to begin with.",
         per_site="1 where the layer is uneven, else 0",
+        sampled=False,
     ),
     Measure(
         name="log_odds_shift",

@@ -82,6 +82,8 @@ class Neuron:
     """How far a statistic may be off, the worst of all; 0 where they are exact."""
     undecided: Side = NO_SIDE
     """Sides on which it may or may not be a PAN within the error bounds."""
+    stability: float | None = None
+    """Share of random halves of the images in which it is a PAN too; None where not examined."""
     profile: Mapping[str, tuple[tuple[float, float, float], ...]] = field(default_factory=dict)
     """By side, (ks, ks_plus, ks_minus) of the line at distance 0, 1, 2, ... from the border."""
     histogram: Histogram | None = None
@@ -101,6 +103,7 @@ class Neuron:
             "downstream": str(self.downstream),
             "error": self.error,
             "undecided": str(self.undecided),
+            "stability": self.stability,
             "ks": dict(self.ks),
             "ks_plus": dict(self.ks_plus),
             "ks_minus": dict(self.ks_minus),

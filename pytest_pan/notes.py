@@ -36,6 +36,10 @@ def notes(found: pans.Findings, states: States, images: int) -> tuple[str, ...]:
         said.append(_bounded(found))
     if images < FEW_IMAGES:
         said.append(_few(images))
+    if found.stability.why_not:
+        said.append(
+            f"no convergence, stability and intervals of the PANs: {found.stability.why_not}"
+        )
     if len(found.neurons) > portraits.PORTRAITS:
         said.append(
             f"distance profiles and histograms are those of the {portraits.PORTRAITS} strongest "

@@ -243,6 +243,7 @@ class _Job:
             sites=found.sites,
             neurons=found.neurons,
             measures=found.measures,
+            convergence=found.stability.convergence,
             skips=(*found.skips, *self.source.skips),
             notes=notes(found, states, facts["count"]),
             seconds={
@@ -308,12 +309,13 @@ class _Job:
                 self.tick(probe.images, self.expected)
             self._same_images(result)
             found = probe.findings()
+            flips = measured(found, probe.interval())
         skips = {**probe.skips, **{f"intrusion, {k}": v for k, v in probe.left_out.items()}}
         return replace(
             result,
             intrusion=found,
             notes=(*result.notes, *probe.notes),
-            measures={**result.measures, **{m.measure: m for m in measured(found)}},
+            measures={**result.measures, **{m.measure: m for m in flips}},
             skips=(*result.skips, *(Skip(what=what, why=why) for what, why in skips.items())),
             seconds=self._seconds(result, "intrusion", started),
         )

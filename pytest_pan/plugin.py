@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_pan import asking, caching, options
+from pytest_pan import asking, caching, options, policy
 from pytest_pan.asking import Factory
 from pytest_pan.companion import Companion, be_silent
 from pytest_pan.controller import COLLECTED, USAGE, Controller
@@ -42,12 +42,14 @@ _DROPPED = pytest.StashKey[list[str]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.add(parser)
     caching.add(parser)
+    policy.add(parser)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", options.MARKER)
     declared = config.stash[asking.DECLARED] = options.read_declared(config)
+    config.stash[policy.POLICY] = policy.read(config, declared)
     find_named(config)
     if options.active(config):
         settings = options.settings(config, declared.settings)
@@ -327,6 +329,8 @@ def pytest_runtest_makereport(
         report.pan_asks = asker  # type: ignore[attr-defined]
         report.pan_place = ledger.place  # type: ignore[attr-defined]
         report.pan_beyond = asking.BEYOND in item.stash  # type: ignore[attr-defined]
+        open_ = report.when == "call" and report.passed and asking.OPEN in item.stash
+        report.pan_open = open_  # type: ignore[attr-defined]
         if asker:
             count = item.config.stash[asking.COLLECTED]
             report.pan_collected = count.to_json()  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
+from pytest_pan.convergence import Convergence, Interval
 from pytest_pan.neurons import NO_SIDE, PAN_TYPES, SIDES, Histogram, Neuron, Side
 from pytest_pan.plans import Control, Influence, Intrusion
 
@@ -17,7 +18,9 @@ __all__ = [
     "SCHEMA",
     "SIDES",
     "Audit",
+    "Convergence",
     "Histogram",
+    "Interval",
     "Limit",
     "Measured",
     "Neuron",
@@ -43,7 +46,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 """What the model computes in; the halves by autocast."""
 
 Reliability = Literal["normal", "low"]
-Outcome = Literal["pass", "fail"]
+Outcome = Literal["pass", "fail", "inconclusive"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +129,10 @@ class Measured:
     """The same figure of random neurons, for measures of what the padding does to outputs."""
     bounds: tuple[float, float] | None = None
     """Least and most that it can be, where samples were counted between edges; else exact."""
+    interval: Interval | None = None
+    """95 %, for the figure that very many images of the same kind would give (docs/method.md)."""
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    """The same of the sites or the classes that have figures of their own."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -134,13 +141,25 @@ class Measured:
             "classes": dict(self.classes),
             "control": self.control.to_json() if self.control else None,
             "bounds": list(self.bounds) if self.bounds else None,
+            "interval": list(self.interval) if self.interval else None,
+            "intervals": {name: list(ends) for name, ends in self.intervals.items()},
         }
 
     @classmethod
     def from_json(cls, name: str, data: Mapping[str, Any]) -> Self:
         control = Control.from_json(data["control"]) if data["control"] else None
-        bounds = (data["bounds"][0], data["bounds"][1]) if data["bounds"] else None
-        return cls(**{**data, "measure": name, "control": control, "bounds": bounds})
+        parts = {part: (low, high) for part, (low, high) in data.get("intervals", {}).items()}
+        values = {
+            "control": control,
+            "bounds": _ends(data["bounds"]),
+            "interval": _ends(data.get("interval")),
+            "intervals": parts,
+        }
+        return cls(**{**data, "measure": name, **values})
+
+
+def _ends(data: Any) -> Interval | None:
+    return (data[0], data[1]) if data else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +224,12 @@ class Verdict:
     outcome: Outcome
     evidence: tuple[str, ...] = ()
     """Lines for people: the layers and the neurons that did it."""
+    interval: Interval | None = None
+    """Of the value; where the limit lies inside, the outcome is inconclusive."""
+    more_images: int | None = None
+    """About how many more would decide; None where it is decided, or none would."""
+    basis: str = ""
+    """What the outcome rests on, for people: the interval, or that there is none."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -212,12 +237,19 @@ class Verdict:
             "value": self.value,
             "outcome": self.outcome,
             "evidence": list(self.evidence),
+            "interval": list(self.interval) if self.interval else None,
+            "more_images": self.more_images,
+            "basis": self.basis,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        limit = Limit.from_json(data["limit"])
-        return cls(**{**data, "limit": limit, "evidence": tuple(data["evidence"])})
+        values = {
+            "limit": Limit.from_json(data["limit"]),
+            "evidence": tuple(data["evidence"]),
+            "interval": _ends(data.get("interval")),
+        }
+        return cls(**{**data, **values})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +271,8 @@ class Audit:
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of the outputs; empty where they are not known."""
     verdicts: tuple[Verdict, ...] = ()
+    convergence: tuple[Convergence, ...] = ()
+    """PANs at growing numbers of images, all of them last; empty where there are too few."""
     notes: tuple[str, ...] = ()
     """What weakens the figures: few images, small maps, ..."""
     partial: str = ""
@@ -298,6 +332,7 @@ class Audit:
             "intrusion": [intrusion.to_json() for intrusion in self.intrusion],
             "classes": list(self.classes),
             "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            "convergence": [step.to_json() for step in self.convergence],
             "notes": list(self.notes),
             "partial": self.partial,
             "seconds": dict(self.seconds),
@@ -318,6 +353,9 @@ class Audit:
                 "intrusion": tuple(Intrusion.from_json(i) for i in data["intrusion"]),
                 "classes": tuple(data["classes"]),
                 "verdicts": tuple(Verdict.from_json(v) for v in data["verdicts"]),
+                "convergence": tuple(
+                    Convergence.from_json(step) for step in data.get("convergence", ())
+                ),
                 "notes": tuple(data["notes"]),
             }
         )

@@ -19,7 +19,7 @@ __all__ = ["pytest_pan", "torch", "torchvision"]
 
 CONFTEST = """
 import pytest, torch
-from nets import bright_images, conv, fifteen_types, missing
+from nets import bright_images, conv, fifteen_types, missing, striped_images
 
 @pytest.fixture(scope="session")
 def pan_model():

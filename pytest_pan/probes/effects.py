@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from pytest_pan.convergence import LEAST_IMAGES, Interval
 from pytest_pan.distributed import ALONE, Processes
 from pytest_pan.errors import InputError
 from pytest_pan.instrument.halves import Halves
@@ -70,6 +71,7 @@ def examine(
         lambda part, of: States(
             settings.memory // part, expected=expected, processes=processes, of=of
         ),
+        seed=settings.seed,
     )
     comparison = Comparison(
         swaps,
@@ -101,9 +103,11 @@ def examine(
     if len(asked) < len(named):
         open_ = len(named) - len(asked)
         said.append(f"the origin of {open_} of {len(named)} PANs is open: not swappable there")
-    measured = _of_origins(asked, *origins.floor()) if asked or not named else []
+    measured = _of_origins(asked, origins) if asked or not named else []
     if not _swaps_nothing(found[0]) and comparison.has_outputs:
-        measured = [*_of_outputs(found, classes), *measured]
+        measured = [*_of_outputs(found, comparison, classes), *measured]
+    if comparison.images < LEAST_IMAGES:
+        measured = [replace(each, interval=None, intervals={}) for each in measured]
     return Effects(
         influence=found,
         neurons=named,
@@ -130,24 +134,30 @@ def _check_any(comparison: Comparison) -> None:
         )
 
 
-def _of_outputs(found: Sequence[Influence], classes: Sequence[str]) -> list[Measured]:
+def _of_outputs(
+    found: Sequence[Influence], comparison: Comparison, classes: Sequence[str]
+) -> list[Measured]:
     pan = found[0]
-    draws = [i for i in found if i.plan.seed is not None and (i.plan.size or not pan.plan.size)]
+    places = [
+        place
+        for place, i in enumerate(found)
+        if i.plan.seed is not None and (i.plan.size or not pan.plan.size)
+    ]
+    draws = [found[place] for place in places]
     measured: list[Measured] = []
     if pan.log_odds:
-        shift = Control(
-            value=_largest(pan), draws=tuple(_largest(i) for i in draws), **_interval(pan)
-        )
-        names = [name_of(classes, index) for index in range(len(pan.log_odds))]
-        by_class: dict[str, float] = {}
-        for name, size in zip(names, map(abs, pan.log_odds), strict=True):
-            by_class[name] = max(size, by_class.get(name, 0.0))  # ImageNet has two cranes
+        shift = _controlled("log_odds_shift", pan, draws, _largest)
+        by_class, intervals = _by_class(pan, classes)
         measured = [
-            Measured(measure="log_odds_shift", value=shift.value, classes=by_class, control=shift),
+            replace(shift, classes=by_class, intervals=intervals),
             _controlled("classes_shifted", pan, draws, _shifted),
         ]
-        if draws:
-            excess = Measured(measure="log_odds_excess", value=shift.excess)
+        if draws and shift.control is not None:
+            excess = Measured(
+                measure="log_odds_excess",
+                value=shift.control.excess,
+                interval=comparison.excess_interval(0, places),
+            )
             measured.insert(1, excess)
     if pan.prediction_flips is not None:
         measured.append(_controlled("prediction_flips", pan, draws, _flips))
@@ -160,23 +170,33 @@ def _of_outputs(found: Sequence[Influence], classes: Sequence[str]) -> list[Meas
 def _controlled(
     name: str, pan: Influence, draws: Sequence[Influence], figure: Callable[[Influence], float]
 ) -> Measured:
-    low, high = pan.intervals.get(name, (None, None))
+    interval = pan.intervals.get(name)
+    low, high = interval or (None, None)
     drawn = tuple(figure(draw) for draw in draws)
     control = Control(value=figure(pan), draws=drawn, low=low, high=high)
-    return Measured(measure=name, value=control.value, control=control)
+    return Measured(measure=name, value=control.value, control=control, interval=interval)
 
 
 def _largest(influence: Influence) -> float:
     return max(map(abs, influence.log_odds))
 
 
-def _interval(influence: Influence) -> dict[str, float]:
-    """The bootstrap interval of the class that moves most, of its magnitude."""
-    shifts = list(map(abs, influence.log_odds))
-    at = shifts.index(max(shifts))
-    ends = influence.log_odds_low[at], influence.log_odds_high[at]
-    low, high = ends if influence.log_odds[at] >= 0 else (-ends[1], -ends[0])
-    return {"low": low, "high": high}
+def _by_class(
+    pan: Influence, classes: Sequence[str]
+) -> tuple[dict[str, float], dict[str, Interval]]:
+    """By class its |log-odds| and their interval; of two of one name (ImageNet has two cranes)
+    those of the one that moves more.
+    """
+    sizes: dict[str, float] = {}
+    intervals: dict[str, Interval] = {}
+    rows = zip(pan.log_odds, pan.log_odds_low, pan.log_odds_high, strict=True)
+    for index, (middle, low, high) in enumerate(rows):
+        name = name_of(classes, index)
+        if abs(middle) >= sizes.get(name, 0.0):
+            sizes[name] = abs(middle)
+            least = max(low, -high, 0.0)
+            intervals[name] = least, max(-low, high)
+    return sizes, intervals
 
 
 def _shifted(influence: Influence) -> float:
@@ -191,18 +211,19 @@ def _drop(influence: Influence) -> float:
     return (influence.accuracy_before or 0.0) - (influence.accuracy or 0.0)
 
 
-def _of_origins(neurons: Sequence[Neuron], pans: int, examined: int) -> list[Measured]:
-    count = len(neurons)
+def _of_origins(neurons: Sequence[Neuron], origins: Origins) -> list[Measured]:
+    count, floor, intervals = len(neurons), origins.floor(), origins.intervals(neurons)
     shares = {
         "nascent_fraction": sum(bool(neuron.nascent) for neuron in neurons),
         "downstream_fraction": sum(bool(neuron.downstream) for neuron in neurons),
     }
     measured = [
-        Measured(measure=name, value=part / count if count else 0.0)
+        Measured(measure=name, value=part / count if count else 0.0, interval=intervals.get(name))
         for name, part in shares.items()
     ]
-    if examined:
-        measured.append(Measured(measure="pan_floor", value=pans / examined))
+    if floor.neurons:
+        share = floor.pans / floor.neurons
+        measured.append(Measured(measure="pan_floor", value=share, interval=floor.interval))
     return measured
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from pytest_pan.convergence import Interval
 from pytest_pan.distributed import Processes
 from pytest_pan.errors import InputError
 from pytest_pan.instrument.halves import Halves
@@ -272,11 +273,24 @@ class Comparison:
             not_swappable=tally.skips | swap.skips,
         )
 
+    def excess_interval(self, plan: int, draws: Sequence[int]) -> Interval:
+        """Interval of a plan's largest |log-odds| less the mean of the draws', by their numbers.
+
+        Images are drawn for all of them at once, so that what they have in common cancels.
+        """
+        value, replicates = odds.largest(self._tallies[plan].sums, self._have.sums)
+        others = [odds.largest(self._tallies[draw].sums, self._have.sums) for draw in draws]
+        excess = value - sum(other for other, _ in others) / len(others)
+        drawn = torch.stack([other for _, other in others]).mean(0)
+        return odds.basic_interval(excess, replicates - drawn)
+
     def _intervals(self, tally: Tally) -> dict[str, tuple[float, float]]:
         """By measure, the bootstrap interval over images of what this plan does."""
         found: dict[str, tuple[float, float]] = {}
         have, seed = self._have, self._seed
         if have.sums:
+            low, high = odds.basic_interval(*odds.largest(tally.sums, have.sums))
+            found["log_odds_shift"] = max(low, 0.0), max(high, 0.0)
             found["classes_shifted"] = odds.shifted_interval(tally.sums, have.sums, SHIFTED)
         if tally.changes:
             low, high = intervals.of_mean(in_order(tally.changes), seed=seed)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from pytest_pan.convergence import LEAST_IMAGES, Interval
 from pytest_pan.instrument.capture import Samples
 from pytest_pan.instrument.tap import ConvCall
 from pytest_pan.plans import Axis, Intrusion
@@ -27,8 +28,8 @@ from pytest_pan.probes import outputs
 from pytest_pan.probes.outputs import Pick, Reading
 from pytest_pan.probes.swaps import plans, run
 from pytest_pan.records import Measured, Neuron, Site
+from pytest_pan.stats import intervals, labels
 from pytest_pan.stats import ks as statistics
-from pytest_pan.stats import labels
 from pytest_pan.stats.odds import Affected
 
 POSITIONS = (0.25, 0.5, 0.75)
@@ -92,6 +93,8 @@ class _Line:
     strips: dict[str, Samples] = field(default_factory=dict)
     """By site, the three lines of the map: (N, C, 3, W) or (N, C, H, 3)."""
     flips: int | None = None
+    changes: list[Tensor] = field(default_factory=list)
+    """Predictions that change, (N,) a batch."""
     affected: Affected = field(default_factory=Affected)
     fired: list[int] = field(default_factory=lambda: [0, 0])
     asked: list[int] = field(default_factory=lambda: [0, 0])
@@ -122,7 +125,7 @@ class IntrusionProbe:
         self.skips: dict[str, str] = {}
         self.left_out: dict[str, str] = {}
         self.images = self.held = self.heard = 0
-        self._memory = memory
+        self._memory, self._seed = memory, seed
         self._theta, self._task, self._pick = theta, task, pick
         self._asked = _whom_to_ask(sites, neurons, theta, seed, device)
         self._clean: dict[str, Samples] = {}
@@ -210,6 +213,13 @@ class IntrusionProbe:
             for (axis, position), line in self._lines.items()
         )
 
+    def interval(self) -> Interval | None:
+        """Of ``intrusion_flips``; None where images are few or have no predictions."""
+        changes = [torch.cat(line.changes) for line in self._lines.values() if line.changes]
+        if self.images < LEAST_IMAGES or not changes:
+            return None
+        return intervals.of_largest_sum(torch.stack(changes), seed=self._seed)
+
     def _count(self, asked: _Asked, clean: Samples) -> None:
         """Who of a site fires, at every line: one sort of its centre serves them all."""
         centre = statistics.sort_rows(clean.centre(), in_place=True)
@@ -230,10 +240,12 @@ class IntrusionProbe:
                 line.fired[group] += int((fires[part] & listens).sum())
 
 
-def measured(found: Iterable[Intrusion]) -> list[Measured]:
+def measured(found: Iterable[Intrusion], interval: Interval | None = None) -> list[Measured]:
     """``intrusion_flips``, the most predictions that one line changes; none without predictions."""
     flips = [each.prediction_flips for each in found if each.prediction_flips is not None]
-    return [Measured(measure="intrusion_flips", value=float(max(flips)))] if flips else []
+    if not flips:
+        return []
+    return [Measured(measure="intrusion_flips", value=float(max(flips)), interval=interval)]
 
 
 def _whom_to_ask(
@@ -292,6 +304,7 @@ def _compare(line: _Line, before: Reading, after: Reading) -> None:
     changed = outputs.flips(before, after)
     if changed is not None:
         line.flips = (line.flips or 0) + int(changed.sum())
+        line.changes.append(changed.cpu())
     for distance in outputs.distances(before, after).tolist():
         line.affected.add(len(line.affected.distances), distance, None)
 

@@ -12,17 +12,31 @@ the method finds where there is no padding to see.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from pytest_pan.convergence import LEAST_IMAGES, Interval
 from pytest_pan.instrument.repad import NotSwappableError, repad
 from pytest_pan.instrument.tap import ConvCall
-from pytest_pan.probes.pans import sides_of
+from pytest_pan.probes import stability
+from pytest_pan.probes.pans import statistics_of
 from pytest_pan.probes.states import States, settle
 from pytest_pan.probes.swaps import Swap, run
 from pytest_pan.records import Neuron, Side, Site
+from pytest_pan.stats import labels
+from pytest_pan.stats.ks import KS
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What the method finds where there is no padding to see."""
+
+    pans: int
+    neurons: int
+    interval: Interval | None
+    """Of the share; None where there were no subsamples."""
 
 
 class Origins:
@@ -35,8 +49,13 @@ class Origins:
         every: Swap,
         theta: float,
         states: Callable[[int, str], States],
+        *,
+        seed: int = 0,
     ) -> None:
-        """``states(part, of)`` makes empty states that may take the part-th part of the memory."""
+        """``states(part, of)`` makes empty states that may take the part-th part of the memory;
+        ``seed`` deals their images out to subsamples.
+        """
+        self._seed = seed
         self._sites = {site.name: site for site in sites}
         self._every, self._theta = every, theta
         self._generator = torch.Generator().manual_seed(0)
@@ -136,19 +155,60 @@ class Origins:
             found.append(replace(neuron, nascent=nascent, downstream=downstream))
         return tuple(found)
 
-    def floor(self) -> tuple[int, int]:
-        """PANs and neurons where every padding is swapped, over the sites that could be."""
-        sides = [side for found in self._all_sides(self._floor).values() for side in found]
-        return sum(bool(side) for side in sides), len(sides)
+    def floor(self) -> Floor:
+        """PANs where every padding is swapped, over the sites that could be."""
+        found = self._statistics(self._floor)
+        images = {site: self._floor.by_site[site].images for site in found}
+        near = {site: stability.near(found[site], self._theta, images[site]) for site in found}
+        again = stability.examine(self._floor, near, theta=self._theta, seed=self._seed)
+        return Floor(
+            pans=sum(int(each.pans.sum()) for each in near.values()),
+            neurons=sum(ks.plus.shape[1] for ks in found.values()),
+            interval=again.intervals.get("pan_fraction"),
+        )
+
+    def intervals(self, neurons: Sequence[Neuron]) -> dict[str, Interval]:
+        """Of the shares of these PANs that are nascent and downstream, as :meth:`named` says."""
+        if not neurons or stability.why_not(self._own) or stability.why_not(self._earlier):
+            return {}
+        whole, again, plan = [], [], stability.plan_of(self._own.images)
+        for site in dict.fromkeys(neuron.site for neuron in neurons):
+            kept = [state.by_site[site] for state in (self._own, self._earlier)]
+            if min(state.images for state in kept) < LEAST_IMAGES:
+                return {}
+            there = torch.arange(len(self._channels[site]), device=self._every.device)
+            own, earlier = (
+                stability.sides(state, there, plan, self._theta, self._seed).cpu() for state in kept
+            )
+            here = [neuron for neuron in neurons if neuron.site == site]
+            of = torch.tensor([[side in neuron.type for neuron in here] for side in Side])
+            consumed = torch.tensor([side in _consuming(self._sites[site]) for side in Side])
+            nascent = (of & ~own & consumed[:, None]).any(1)
+            downstream = (of & own & ~earlier).any(1)
+            again.append(torch.stack([nascent, downstream]))
+            whole += [(bool(neuron.nascent), bool(neuron.downstream)) for neuron in here]
+        shares = torch.cat(again, 2).double().mean(2)
+        full = torch.tensor(whole).double().mean(0)
+        return {
+            name: stability.interval_of(float(full[at]), shares[at], plan)
+            for at, name in enumerate(("nascent_fraction", "downstream_fraction"))
+        }
 
     def _all_sides(self, states: States) -> dict[str, list[Side]]:
         """By site, the sides of each channel; without sites whose values are not all finite."""
+        return {
+            site: [Side(bits) for bits in labels.side_bits(labels.pans(ks, self._theta)).tolist()]
+            for site, ks in self._statistics(states).items()
+        }
+
+    def _statistics(self, states: States) -> dict[str, KS]:
+        """By site, where all values are finite."""
         values = states.values
-        found = (
-            (state.site.name, sides_of(state, self._theta, values=values))
+        found = {
+            state.site.name: statistics_of(state, self._theta, values=values)
             for state in states.examined()
-        )
-        return {site: sides for site, sides in found if sides is not None}
+        }
+        return {site: ks for site, ks in found.items() if ks is not None}
 
 
 def _consuming(site: Site) -> Side:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from pytest_pan.instrument.halves import Halves
 from pytest_pan.instrument.sites import is_uneven, why_not
 from pytest_pan.instrument.tap import ConvCall, Tap, tapped, unseen_convolutions
+from pytest_pan.probes import stability
 from pytest_pan.probes.portraits import portrayed
+from pytest_pan.probes.stability import Near, Stability
 from pytest_pan.probes.states import State, States
 from pytest_pan.records import SIDES, Measured, Neuron, Settings, Side, Site, Skip
 from pytest_pan.stats import labels
 from pytest_pan.stats.counts import Bounds
+from pytest_pan.stats.ks import KS
 
 
 @dataclass
@@ -31,6 +34,8 @@ class Detected:
     skips: dict[str, str] = field(default_factory=dict)
     error: float = 0.0
     """The largest error bound of any statistic; 0 where all are exact."""
+    near: dict[str, Near] = field(default_factory=dict, compare=False)
+    """By site, the neurons that may be PANs on other images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class Findings:
     measures: dict[str, Measured]
     skips: tuple[Skip, ...]
     error: float = 0.0
+    stability: Stability = field(default_factory=Stability)
 
 
 def gather(
@@ -100,10 +106,16 @@ def findings(model: nn.Module, states: States, settings: Settings) -> Findings:
     detected = detect(states, settings)
     skips = states.skips | detected.skips
     skips |= dict(unseen_convolutions(model, {*states.by_site, *states.skips}))
+    again = stability.examine(states, detected.near, theta=settings.theta, seed=settings.seed)
+    neurons = [
+        replace(neuron, stability=again.shares.get(neuron.site, {}).get(neuron.channel))
+        for neuron in portrayed(detected.neurons, states.by_site)
+    ]
     return Findings(
         sites=tuple(detected.sites),
-        neurons=tuple(portrayed(detected.neurons, states.by_site)),
-        measures=_measures(detected),
+        neurons=tuple(neurons),
+        measures=_measures(detected, again),
+        stability=again,
         skips=tuple(Skip(what=name, why=why) for name, why in skips.items()),
         error=detected.error,
     )
@@ -111,7 +123,7 @@ def findings(model: nn.Module, states: States, settings: Settings) -> Findings:
 
 def nothing() -> Findings:
     """What is known where nothing could be examined."""
-    return Findings(sites=(), neurons=(), measures=_measures(Detected()), skips=())
+    return Findings(sites=(), neurons=(), measures=_measures(Detected(), Stability()), skips=())
 
 
 def detect(states: States, settings: Settings) -> Detected:
@@ -119,7 +131,8 @@ def detect(states: States, settings: Settings) -> Detected:
     detected, scratch, values = Detected(), Scratch(states), states.values
     for state in states.examined():
         site = state.site
-        bounds, bad = state.statistics(scratch.of, theta=settings.theta, values=values)
+        near = stability.nearest(settings.theta, state.images)
+        bounds, bad = state.statistics(scratch.of, theta=settings.theta, near=near, values=values)
         if broken := _not_finite(bad):
             detected.skips[site.name] = broken
             continue
@@ -129,6 +142,7 @@ def detect(states: States, settings: Settings) -> Detected:
         ]
         detected.sites.append(site)
         detected.edges[site.name], detected.pans[site.name] = (Span(*each) for each in spans)
+        detected.near[site.name] = stability.near(bounds.middle, settings.theta, state.images)
         detected.neurons += _neurons(site, bounds, settings.theta)
         detected.error = max(detected.error, float(bounds.error.max()))
     return detected
@@ -138,15 +152,15 @@ def _count(sides: Tensor) -> int:
     return int(sides.any(0).sum())
 
 
-def sides_of(state: State, theta: float, *, values: int) -> list[Side] | None:
-    """The sides on which each channel of a state is a PAN; None if it is not finite.
+def statistics_of(state: State, theta: float, *, values: int) -> KS | None:
+    """The statistics of a state, of PANs by ``theta`` and of those near it; None if it is not
+    finite.
 
     ``values``: how many there are to look at, in all states.
     """
-    bounds, bad = state.statistics(theta=theta, values=values)
-    if _not_finite(bad):
-        return None
-    return [Side(bits) for bits in labels.side_bits(labels.pans(bounds.middle, theta)).tolist()]
+    near = stability.nearest(theta, state.images)
+    bounds, bad = state.statistics(theta=theta, near=near, values=values)
+    return None if _not_finite(bad) else bounds.middle
 
 
 class Scratch:
@@ -207,7 +221,7 @@ def _neurons(site: Site, bounds: Bounds, theta: float) -> list[Neuron]:
     ]
 
 
-def _measures(detected: Detected) -> dict[str, Measured]:
+def _measures(detected: Detected, again: Stability) -> dict[str, Measured]:
     sites, pans, edges = detected.sites, detected.pans, detected.edges
     uneven = {site.name: float(is_uneven(site)) for site in sites}
     examined = sum(site.channels for site in sites)
@@ -234,6 +248,8 @@ def _measures(detected: Detected) -> dict[str, Measured]:
             value=float(value),
             sites=by,
             bounds=(float(ends[0]), float(ends[1])) if ends and detected.error else None,
+            interval=again.intervals.get(name),
+            intervals=again.by_site.get(name, {}),
         )
         for name, value, ends, by in measured
     }

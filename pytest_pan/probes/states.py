@@ -141,18 +141,19 @@ class State:
         scratch: Callable[[State], Tensor | None] = lambda state: None,
         *,
         theta: float | None = None,
+        near: float | None = None,
         values: int = 0,
     ) -> tuple[Bounds, Tensor]:
         """The statistics, and which channels have values that are not finite: (C,) bool.
 
         ``scratch`` gives memory for the centre, ``values`` is how many the whole audit has: what
         is worth compiling depends on it. With ``theta`` only the statistics of PANs have to be
-        exact, and the labels of all channels.
+        exact, of those by ``near`` too where that is given, and the labels of all channels.
         """
         if self.counted is not None:
             return self.counted.statistics(), self.counted.bad
         if self.processes.count == 1 and binned.worthwhile(values, self.samples.maps[0]):
-            exact, finite = binned.binned_statistics(self.samples.maps, theta=theta)
+            exact, finite = binned.binned_statistics(self.samples.maps, theta=theta, near=near)
             return Bounds(exact, exact), ~finite
         borders, centre = [self.line(side, 0) for side in "TBLR"], self.centre(out=scratch(self))
         exact = self.compared(borders, centre)

@@ -31,6 +31,10 @@ RICHNESS = ((FIGURES, 400_000), (200, 200_000), (100, 100_000), (0, 0))
 """Numbers of figures and characters of pictures, tried in turn until the page is small enough."""
 
 
+VERDICTS = ("fail", "inconclusive", "pass")
+"""In the order of the page."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """A row of the layer table (the paper's Table 1)."""
@@ -219,7 +223,7 @@ def _section(audit: Audit, name: str, anchor: str, figures: int, room: int) -> S
         name=name,
         audit=audit,
         outcome=audit_outcome(audit),
-        verdicts=tuple(sorted(audit.verdicts, key=lambda v: v.outcome != "fail")),
+        verdicts=tuple(sorted(audit.verdicts, key=lambda v: VERDICTS.index(v.outcome))),
         facts=_facts(audit),
         layers=_layers(audit, anchors),
         types=_types(audit),

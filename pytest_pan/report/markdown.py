@@ -122,7 +122,8 @@ def _finding(name: str, verdict: Verdict) -> str:
 def _line(name: str, verdict: Verdict) -> str:
     """The terminal's own words, with the model's name."""
     outcome, _, rest = terminal.verdict_line(verdict).partition(" ")
-    return f"<b>{outcome}</b> {code(f'{name}: {rest}')}"
+    basis = f"; {verdict.basis}" if verdict.basis else ""
+    return f"<b>{outcome}</b> {code(f'{name}: {rest}{basis}')}"
 
 
 def _audit(audit: Audit) -> Block:
@@ -130,6 +131,7 @@ def _audit(audit: Audit) -> Block:
         f"### {code(_name(audit))}",
         f"{terminal.extent(audit)}; {audit_outcome(audit).text}",
         _measures(audit),
+        _convergence(audit),
         "\n".join(f"- note: {code(note)}" for note in audit.notes),
         _not_examined(audit),
     ]
@@ -144,6 +146,7 @@ def _measures(audit: Audit) -> str:
     columns = {
         "measure": [code(m.measure) for m in found],
         "value": [measure_text(m.measure, m.value) for m in found],
+        "95 % interval": [_interval(m) for m in found],
         "from, to": [_bounds(m) for m in found],
         "random neurons": [_draws(m) for m in found],
     }
@@ -153,6 +156,16 @@ def _measures(audit: Audit) -> str:
     rows = ["| " + " | ".join(cells) + " |" for cells in zip(*used.values(), strict=True)]
     heads = ["| " + " | ".join(used) + " |", "|---" + "|---:" * (len(used) - 1) + "|"]
     return "\n".join([*heads, *rows])
+
+
+def _convergence(audit: Audit) -> str:
+    """The same line as in the terminal."""
+    return "".join(line.strip() for line in terminal.convergence(audit))
+
+
+def _interval(measured: Measured) -> str:
+    ends = measured.interval or ()
+    return " to ".join(measure_text(measured.measure, end) for end in ends)
 
 
 def _bounds(measured: Measured) -> str:

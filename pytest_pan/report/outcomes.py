@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_pan.records import Audit
+from pytest_pan.records import Audit, Verdict
 
 Level = Literal["fail", "warn", "none", "pass"]
 LEVELS: tuple[Level, ...] = ("fail", "warn", "none", "pass")
@@ -23,13 +23,14 @@ class Outcome:
 
 def audit_outcome(audit: Audit) -> Outcome:
     """How one audit ended, in words."""
-    failed = sum(verdict.outcome == "fail" for verdict in audit.verdicts)
+    failed, open_ = _counts(audit.verdicts)
     total = len(audit.verdicts)
-    said = ["incomplete"] if audit.partial else []
+    said = [f"{open_} of {_limits(total)} inconclusive"] if open_ else []
+    said += ["incomplete"] if audit.partial else []
     said += [] if audit.neuron_count else ["nothing examined"]
     if failed:
         return Outcome("fail", ", ".join([f"{failed} of {_limits(total)} failed", *said]))
-    checked = f"{_limits(total)} passed" if total else "no limits declared"
+    checked = f"{_limits(total - open_)} passed" if total else "no limits declared"
     if said:
         return Outcome("warn", ", ".join([*said, checked]))
     return Outcome("pass" if total else "none", checked)
@@ -39,13 +40,14 @@ def page_outcome(audits: Sequence[Audit], partial: str) -> Outcome:
     """How the run ended: a failed limit weighs most, then what was cut short or not checked."""
     levels = [audit_outcome(audit).level for audit in audits]
     verdicts = [verdict for audit in audits for verdict in audit.verdicts]
-    failed = sum(verdict.outcome == "fail" for verdict in verdicts)
+    failed, open_ = _counts(verdicts)
     said = [f"{_limits(failed)} failed"] if failed else []
+    said += [f"{_limits(open_)} inconclusive"] if open_ else []
     said += ["incomplete"] if partial or any(audit.partial for audit in audits) else []
     if not any(audit.neuron_count for audit in audits):
         said.append("nothing was examined")
     unchecked = sum(not audit.verdicts for audit in audits)
-    if passed := len(verdicts) - failed:
+    if passed := len(verdicts) - failed - open_:
         said.append(f"{_limits(passed)} passed")
     if unchecked:
         said.append(
@@ -56,6 +58,12 @@ def page_outcome(audits: Sequence[Audit], partial: str) -> Outcome:
         worst = "warn"
     text = ", ".join(said)
     return Outcome(worst, text[:1].upper() + text[1:])
+
+
+def _counts(verdicts: Sequence[Verdict]) -> tuple[int, int]:
+    """How many failed, and how many are inconclusive."""
+    outcomes = [verdict.outcome for verdict in verdicts]
+    return outcomes.count("fail"), outcomes.count("inconclusive")
 
 
 def _limits(count: int) -> str:

@@ -28,6 +28,7 @@ def _audit(audit: Audit) -> Iterator[str]:
         yield "  types: " + ", ".join(types)
         yield "  layers with most PANs:"
         yield from _layers(audit)
+    yield from convergence(audit)
     yield from _influence(audit)
     yield from _intrusion(audit)
     if audit.skips:
@@ -36,6 +37,21 @@ def _audit(audit: Audit) -> Iterator[str]:
         yield f"  note: {note}"
     for verdict in audit.verdicts:
         yield "  " + verdict_line(verdict)
+        if verdict.basis:
+            yield f"    {verdict.basis}"
+
+
+def convergence(audit: Audit) -> Iterator[str]:
+    """``PANs by number of images: 203 at 20, 175 at 40, 163 at 80, 153 at 160; ...``"""
+    if not audit.convergence:
+        return
+    steps = ", ".join(f"{step.pan_count:.0f} at {step.images}" for step in audit.convergence)
+    shares = [neuron.stability for neuron in audit.neurons if neuron.stability is not None]
+    unstable = sum(share < 0.5 for share in shares)
+    yield (
+        f"  PANs by number of images: {steps}; {unstable} of {len(shares)} are none in most random "
+        "halves of the images"
+    )
 
 
 def extent(audit: Audit) -> str:

@@ -63,16 +63,18 @@ def starts() -> bool:
 
 
 def binned_statistics(
-    batches: Sequence[Tensor], *, theta: float | None = None
+    batches: Sequence[Tensor], *, theta: float | None = None, near: float | None = None
 ) -> tuple[KS, Tensor]:
     """KS, KS+ and KS- of each channel's outermost rows and columns against the rest.
 
     ``batches`` are maps (N, C, H, W), float32 or float64, on the CPU, at least 3 x 3. The sides
     are top, bottom, left and right, corners shared: statistics (4, C). Also returned is which
     channels hold finite values only, (C,) bool; the statistics of the others mean nothing. Where
-    ``theta`` is given, the statistics are exact for the channels that are PANs by it; those of
-    others may be less than they are, on the same side of theta wherever a label depends on it:
-    most are decided by the counts alone. Raises :class:`TooFewCentreValuesError` as the sort does.
+    ``theta`` is given, the statistics are exact for the channels that are PANs by it, or by
+    ``near``, which is below it; those of others may be less than they are, on the same side of
+    theta wherever a label depends on it: most are decided by the counts alone.
+
+    Raises :class:`TooFewCentreValuesError` as the sort does.
     """
     from pytest_pan.stats import kernels  # imports numba
 
@@ -86,9 +88,12 @@ def binned_statistics(
     gaps = np.zeros((channels, 4, 3), dtype=np.int64)
     finite, unsettled = np.zeros(channels, dtype=bool), np.zeros(channels, dtype=bool)
     # a gap up to these is below theta for certain, whatever the product was rounded to
-    whole = [(int(n) * m, int(n)) for n in lengths]
-    bounds = [[_NONE if theta is None else int(theta * all_) - 1 for all_ in row] for row in whole]
-    least = np.array(bounds, dtype=np.int64)
+    if theta is None:
+        least = np.full((4, 3), _NONE)
+    else:
+        low = max(0.0, theta if near is None else min(near, theta))
+        parts = [(low * int(n) * m, low * int(n), theta * int(n) * m) for n in lengths]
+        least = np.array([[int(gap) - 1 for gap in side] for side in parts])
     kind = kept[0].numpy().dtype
 
     block = max(1, _BLOCK_BYTES * channels // sum(batch.nbytes for batch in kept))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from pytest_pan.stats.odds import LEVEL, REPLICATES
+from pytest_pan.stats.odds import LEVEL, REPLICATES, basic_interval
 
 Interval = tuple[float, float]
 
@@ -32,6 +32,19 @@ def of_quantile(values: Tensor, share: float, *, seed: int) -> Interval:
         return float(ranked[min(at, len(ranked) - 1)])
 
     return _interval(len(values), seed, figure)
+
+
+def of_largest_sum(values: Tensor, *, seed: int) -> Interval:
+    """95 % interval of the largest of several sums over as many images: values (L, N).
+
+    The basic bootstrap interval (:func:`pytest_pan.stats.odds.basic_interval`), not below 0.
+    """
+    exact, images = values.double(), values.shape[1]
+    found = [
+        float((exact @ drawn).max() / drawn.sum() * images) for drawn in _weights(images, seed)
+    ]
+    low, high = basic_interval(float(exact.sum(1).max()), torch.tensor(found, dtype=torch.float64))
+    return max(low, 0.0), max(high, 0.0)
 
 
 def _interval(images: int, seed: int, figure: Callable[[Tensor], float]) -> Interval:

@@ -76,7 +76,7 @@ def examine(
 ) -> None:
     """Fills best (C, 4, 3), finite (C,) and unsettled (C,) for a share of the channels.
 
-    Those of a channel whose labels are decided by ``least`` (4, 2) may be less than they are.
+    Those of a channel whose labels are decided by ``least`` (4, 3) may be less than they are.
 
     ``batches`` are the addresses of contiguous maps and their numbers of images; ``likes`` have
     the maps' type and that of integers of its size; ``shape`` is (C, H, W). ``cut`` says how many

@@ -116,6 +116,23 @@ def log_odds_interval(plan: ClassSums, original: ClassSums) -> tuple[Tensor, Ten
     return low, high
 
 
+def largest(plan: ClassSums, original: ClassSums) -> tuple[float, Tensor]:
+    """The largest |log-odds| of any class, and that of each bootstrap replicate (REPLICATES,)."""
+    value = float(log_odds(plan, original).abs().max())
+    return value, _log_ratio(plan.replicates, original.replicates).abs().amax(1)
+
+
+def basic_interval(value: float, replicates: Tensor) -> tuple[float, float]:
+    """The basic bootstrap interval, which ends as far below a figure as replicates lie above it.
+
+    For the largest of many: noise lifts it, in the figure as in each replicate once more, so that
+    the replicates' own quantiles would lie too high by twice that.
+    """
+    tail = (1 - LEVEL) / 2
+    ends = torch.quantile(replicates, torch.tensor([tail, 1 - tail], dtype=torch.float64))
+    return 2 * value - float(ends[1]), 2 * value - float(ends[0])
+
+
 def shifted_interval(plan: ClassSums, original: ClassSums, threshold: float) -> tuple[float, float]:
     """Bootstrap interval of the number of classes whose |log-odds| exceed a threshold."""
     counts = (_log_ratio(plan.replicates, original.replicates).abs() > threshold).sum(1).double()

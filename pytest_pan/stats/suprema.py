@@ -79,10 +79,11 @@ def _attained(
 
 @njit(nogil=True, error_model="numpy")
 def _undecided(k: int, lengths: Array, m: int, least: Array, gaps: Array, at: Slots) -> bool:
-    """Whether a channel may be a PAN on some side, or it is open whether it is an edge detector.
+    """Whether a channel may be near a PAN on some side, or it is open whether it detects edges.
 
-    ``least`` (4, 2) are the gaps, of KS and of the truncated statistics, up to which a side is
-    below theta for certain; two more, and it is not. ``gaps`` (4, 3) get what is attained of KS.
+    ``least`` (4, 3) are the gaps, of KS and of the truncated statistics, up to which a side is
+    not near theta for certain, and that of KS up to which it is below theta; two more, and it is
+    not. ``gaps`` (4, 3) get what is attained of KS.
     """
     groups = at.centre.shape[1] // GROUP
     open_ = False
@@ -91,7 +92,7 @@ def _undecided(k: int, lengths: Array, m: int, least: Array, gaps: Array, at: Sl
         attained = 0
         for g in range(1, groups):
             attained = max(attained, abs(at.sums[side, g] * m - at.sums[4, g] * n))
-        may_detect = may_be_pan = False
+        may_detect = may_be_near = may_be_pan = False
         for g in range(groups):
             upto, through = at.sums[4, g], at.sums[side, g]
             ends = at.sums[4, g + 1], at.sums[side, g + 1]
@@ -104,11 +105,13 @@ def _undecided(k: int, lengths: Array, m: int, least: Array, gaps: Array, at: Sl
                 through += at.border[k, side, s]
                 attained = max(attained, abs(through * m - upto * n))
                 largest = max(through * m - below * n, upto * n - before * m)
-                may_detect = may_detect or largest > low
+                may_be_near = may_be_near or largest > low
+                may_detect = may_detect or largest > least[side, 2]
                 beyond = _truncated(below, upto, before, through, n, m)
                 may_be_pan = may_be_pan or beyond > truncated
         gaps[side, 0] = attained
-        open_ = open_ or (may_detect and (may_be_pan or attained < low + 2))
+        undetected = attained < least[side, 2] + 2
+        open_ = open_ or (may_be_near and may_be_pan) or (may_detect and undetected)
     return open_
 
 

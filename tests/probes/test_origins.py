@@ -117,3 +117,16 @@ def test_the_outputs_are_bit_for_bit_the_bare_ones_while_origins_watch() -> None
         assert torch.equal(watched.original(model, images), model(images))
         assert not torch.equal(watched.swapped(model, images), model(images))
     assert all(isinstance(neuron, Neuron) for neuron in watched.named(found.neurons))
+
+
+def test_shares_that_every_half_of_the_images_agrees_on_have_intervals_without_width() -> None:
+    model = nn.Sequential(conv(missing("T")[None]), one_cell(1, 1))
+    measures = examined(model, bright_images(count=40)).measures
+    assert measures["nascent_fraction"].interval == (0.5, 0.5)
+    assert measures["downstream_fraction"].interval == (0.5, 0.5)
+    assert measures["pan_floor"].interval == (0, 0)
+
+
+def test_of_few_images_these_shares_have_no_interval() -> None:
+    measures = examined(fifteen_types(), bright_images()).measures
+    assert measures["nascent_fraction"].interval is measures["pan_floor"].interval is None

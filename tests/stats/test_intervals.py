@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_pan.stats.intervals import of_mean, of_quantile
+from pytest_pan.stats.intervals import of_largest_sum, of_mean, of_quantile
+from pytest_pan.stats.odds import basic_interval
 
 
 def test_the_interval_of_a_mean_is_as_wide_as_the_normal_law_says() -> None:
@@ -44,3 +45,23 @@ def test_figures_of_the_same_seed_are_weighed_alike() -> None:
     twice = of_mean(2 * values + 1, seed=5)
     assert twice == pytest.approx((2 * low + 1, 2 * high + 1))
     assert of_mean(values, seed=6) != (low, high)
+
+
+def test_the_largest_of_many_noisy_figures_is_too_large_and_its_interval_comes_down() -> None:
+    """Forty lines flip one image in ten each: the largest sum of sixty images lies above six, and
+    an interval of quantiles would lie higher still.
+    """
+    generator = torch.Generator().manual_seed(7)
+    held = above = 0
+    for seed in range(60):
+        changes = (torch.rand(40, 60, generator=generator) < 0.1).double()
+        low, high = of_largest_sum(changes, seed=seed)
+        held += low <= 6 <= high
+        above += float(changes.sum(1).max()) > 9
+    assert held >= 50
+    assert above >= 50
+
+
+def test_the_basic_interval_mirrors_the_quantiles_at_the_figure() -> None:
+    replicates = torch.arange(0, 201, dtype=torch.float64)
+    assert basic_interval(80.0, replicates) == pytest.approx((160 - 195, 160 - 5))

@@ -1,0 +1,151 @@
+"""How often an audit's interval on some of the images holds what all of them give.
+
+    python benchmarks/interval_coverage.py [--crops 16] [--draws 40] [--sizes 20 40 80 160]
+
+The trained MobileNetV2 of the examples; the pool is so many random crops of each of its twenty
+photographs. The network runs over the pool once. Then, for each size, random subsets of the pool
+stand for the images of an audit: its count of PANs and their interval, and with the padding of the
+pool's PANs swapped the figures of the outputs and their bootstrap intervals, are held against
+the same figures of the whole pool. Nothing here was used to choose the method.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pytest_pan.convergence import Interval
+from pytest_pan.instrument.gate import borrowed
+from pytest_pan.plans import SHIFTED
+from pytest_pan.probes import pans, stability
+from pytest_pan.probes.states import State, States
+from pytest_pan.probes.swaps import Swap, plans, run
+from pytest_pan.records import Settings
+from pytest_pan.stats import intervals, odds
+
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+import networks
+
+BATCH, DRAWS = 32, 3
+Figures = dict[str, tuple[float, Interval]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--crops", type=int, default=16)
+    parser.add_argument("--draws", type=int, default=40)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[20, 40, 80, 160])
+    options = parser.parse_args()
+    networks.CROPS = options.crops
+    images, labels = networks.photographs(*networks.IMAGENET).tensors
+    with borrowed(networks.mobilenet_v2(), seed=0) as network:
+        pool = States(64 << 30)
+        batches = ((at, images[at : at + BATCH]) for at in range(0, len(images), BATCH))
+        pans.gather(network, batches, pool)
+        found = pans.detect(pool, Settings())
+        logits = torch.stack(list(outputs(network, images, found)))
+    truth = {**of_pans(pool), **of_outputs(logits, labels, 0)}
+    print(f"pool of {len(images)} images:")
+    print("  " + ", ".join(f"{name} {value:.4g}" for name, (value, _) in truth.items()))
+    for size in options.sizes:
+        drawn: dict[str, list[tuple[float, Interval]]] = defaultdict(list)
+        for draw in range(options.draws):
+            generator = torch.Generator().manual_seed(draw)
+            some = torch.randperm(len(images), generator=generator)[:size]
+            audit = {**of_pans(part_of(pool, some)), **of_outputs(logits[:, some], labels[some], 0)}
+            for name, figure in audit.items():
+                drawn[name].append(figure)
+        print(f"{options.draws} audits of {size} images:")
+        for name, figures in drawn.items():
+            # a count over the images is one of the size of the subset
+            scale = size / len(images) if name.endswith("flips") else 1
+            print("  " + line(name, truth[name][0] * scale, figures))
+
+
+def line(name: str, truth: float, figures: list[tuple[float, Interval]]) -> str:
+    held = sum(low <= truth <= high for _, (low, high) in figures)
+    below = sum(high < truth for _, (_, high) in figures)
+    values = torch.tensor([value for value, _ in figures])
+    ends = torch.tensor([ends for _, ends in figures]).mean(0)
+    return (
+        f"{name:<16} {held:3} of {len(figures)} hold {truth:.4g} ({below} below it, "
+        f"{len(figures) - held - below} above); mean {values.mean():.4g}, deviation "
+        f"{values.std():.3g}, mean interval {ends[0]:.4g} to {ends[1]:.4g}"
+    )
+
+
+def part_of(pool: States, some: Tensor) -> States:
+    """The states that an audit of some of the images would have."""
+    states = States(64 << 30)
+    states.images = len(some)
+    for name, whole in pool.by_site.items():
+        state = states.by_site[name] = State(whole.site, states.processes)
+        maps = whole.samples.maps
+        state.samples.maps = [torch.stack([maps[i // BATCH][i % BATCH] for i in some.tolist()])]
+    return states
+
+
+def of_pans(states: States) -> Figures:
+    settings = Settings()
+    found = pans.detect(states, settings)
+    again = stability.examine(states, found.near, theta=settings.theta, seed=0)
+    count = len(found.neurons)
+    shares = [found.pans[site.name].value / site.channels for site in found.sites]
+    return {
+        "pan_count": (float(count), again.intervals["pan_count"]),
+        "layer_pan_fraction": (max(shares), again.intervals["layer_pan_fraction"]),
+    }
+
+
+def outputs(network: nn.Module, images: Tensor, found: pans.Detected) -> Iterator[Tensor]:
+    """Logits (N, K) of the network, with the PANs' padding swapped, and with random neurons'."""
+    names = frozenset(site.name for site in found.sites)
+    chosen = plans(found.sites, found.neurons, mode="reflect", draws=DRAWS, seed=0)
+    swaps = [Swap(plan, names, images.device) for plan in islice(chosen, 1 + DRAWS)]
+    parts = images.split(BATCH)
+    yield torch.cat([network(part) for part in parts])
+    for swap in swaps:
+        yield torch.cat([run(network, part, swap.see) for part in parts])
+
+
+def of_outputs(logits: Tensor, labels: Tensor, seed: int) -> Figures:
+    """Figures of the outputs with their intervals, of logits (1 + plans, N, K)."""
+    original, pan = logits[0], logits[1]
+    drawn = odds.weights(0, len(labels), seed)
+    sums = [odds.ClassSums() for _ in logits]
+    for each, plan in zip(sums, logits, strict=True):
+        each.add(plan.softmax(1), drawn)
+    shift, replicates = odds.largest(sums[1], sums[0])
+    others = [odds.largest(each, sums[0]) for each in sums[2:]]
+    excess = shift - sum(value for value, _ in others) / DRAWS
+    mean = torch.stack([values for _, values in others]).mean(0)
+    shifted = float((odds.log_odds(sums[1], sums[0]).abs() > SHIFTED).sum())
+    flips = (original.argmax(1) != pan.argmax(1)).double()
+    low, high = intervals.of_mean(flips, seed=seed)
+    right = [(plan.argmax(1) == labels).double() for plan in (original, pan)]
+    moved = (original - pan).abs().sum(1).double()
+    return {
+        "log_odds_shift": (shift, odds.basic_interval(shift, replicates)),
+        "log_odds_excess": (excess, odds.basic_interval(excess, replicates - mean)),
+        "classes_shifted": (shifted, odds.shifted_interval(sums[1], sums[0], SHIFTED)),
+        "prediction_flips": (float(flips.sum()), (low * len(flips), high * len(flips))),
+        "sample_influence": (
+            odds.quantile(moved, 0.99),
+            intervals.of_quantile(moved, 0.99, seed=seed),
+        ),
+        "accuracy_drop": (
+            float((right[0] - right[1]).mean()),
+            intervals.of_mean(right[0] - right[1], seed=seed),
+        ),
+    }
+
+
+if __name__ == "__main__":
+    main()
