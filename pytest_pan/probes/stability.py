@@ -25,8 +25,8 @@ from pytest_pan.stats.subsamples import Subsample
 
 REACH = 1.25
 """The statistics of b of n images are taken to differ from those of all of them by no more than
-this times sqrt(1 / b - 1 / n). (Of MobileNetV2's PANs in halves and quarters of 40 photographs that
-overlooks 1 in 150, and of 160 none; in eighths of 160 images 1 in 200.)"""
+this times sqrt(1 / b - 1 / n). (Among MobileNetV2's neurons that overlooks, of 40 images, 1 PAN in
+200 in halves and 1 in 80 in quarters; of 160 images none there, and 1 in 200 in some eighths.)"""
 
 LEAST = 8
 """Images that a subsample has at least."""
@@ -42,7 +42,7 @@ class Near:
     channels: Tensor
     """(K,) int."""
     reach: Tensor
-    """The larger of its sides' smaller statistic, which decides: (K,)."""
+    """min(KS, max(KS+, KS-)) of the side where it is largest: a PAN reaches theta. (K,)"""
     pans: Tensor
     """Which of them are PANs on all images: (K,) bool."""
 
