@@ -79,12 +79,7 @@ def _value(audit: Audit, limit: Limit) -> tuple[float, str]:
 
 def _matching(measured: Measured, limit: Limit) -> dict[str, float]:
     """The figures of the layers that a limit on a glob of layers bounds."""
-    return {
-        name: value
-        for name, value in measured.sites.items()
-        if fnmatchcase(name, limit.layer)
-        and not any(fnmatchcase(name, before) for before in limit.besides)
-    }
+    return {name: value for name, value in measured.sites.items() if limit.binds(name)}
 
 
 def _no_layer(audit: Audit, measured: Measured, limit: Limit) -> str:
@@ -166,7 +161,7 @@ def explain(audit: Audit, verdict: Verdict, *, report: str = "") -> str:
     limit = verdict.limit
     measure = measures.find(limit.measure)
     relation = "is above" if limit.direction == "max" else "is below"
-    if math.isnan(verdict.value):
+    if math.isnan(verdict.value) or math.isnan(limit.bound):
         relation = "cannot be held against"
     lines = [
         f"{audit.model['name']}: {limit.subject} {measure.text(verdict.value)} {relation} "

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_pan.errors import AuditError, ConfigError, PanError
-from pytest_pan.judge import judge
+from pytest_pan.ratchet import hold
 from pytest_pan.records import Audit, Limit, Settings, Verdict
 
 if TYPE_CHECKING:
+    from pytest_pan.baseline import Baselines
     from pytest_pan.distributed import Processes
 
 Tick = Callable[[int, int | None], None]
@@ -45,8 +46,8 @@ class _Made:
 class Ledger:
     """Audits of one run, in the order they were made."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, baselines: Baselines | None = None) -> None:
+        self.settings, self.baselines = settings, baselines
         self._made: list[_Made] = []
         self._processes: Processes | None = None
         self._to_send: list[str] = []
@@ -130,7 +131,7 @@ class Ledger:
 
     def judge(self, audit: Audit, limits: Iterable[Limit]) -> tuple[Verdict, ...]:
         """Verdicts on the limits, kept for the report."""
-        verdicts = judge(audit, limits)
+        verdicts = hold(audit, limits, self.baselines)
         self._to_send += [
             json.dumps({"key": key(audit), "verdict": verdict.to_json()}) for verdict in verdicts
         ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_pan import asking, options
+from pytest_pan import asking, baselining, options
 from pytest_pan.asking import Factory
 from pytest_pan.companion import Companion, be_silent
 from pytest_pan.controller import COLLECTED, USAGE, Controller
@@ -39,6 +39,7 @@ _DROPPED = pytest.StashKey[list[str]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.add(parser)
+    baselining.add(parser)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -51,7 +52,8 @@ def pytest_configure(config: pytest.Config) -> None:
         reports = options.reports(config)
         config.stash[asking.REPORTS] = reports
         _check_devices(settings, declared)
-        ledger = config.stash[asking.LEDGER] = Ledger(settings)
+        baselines = baselining.read(config, declared)
+        ledger = config.stash[asking.LEDGER] = Ledger(settings, baselines)
         rank = options.rank(config)
         if rank:
             be_silent(config)
@@ -60,6 +62,8 @@ def pytest_configure(config: pytest.Config) -> None:
             config.pluginmanager.register(controller, "pan-controller")
         if launched()[1] > 1:
             config.pluginmanager.register(Companion(ledger, rank), "pan-companion")
+    else:
+        baselining.refuse_update(config)
 
 
 def _check_devices(settings: Settings, declared: Declared) -> None:
@@ -95,6 +99,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"pan: audit on {_describe(s.device, s.precision)}",
         f"pan: {s.precision}, deterministic, theta {s.theta}, batch size {s.batch_size}, "
         f"seed {s.seed}, workers {'auto' if s.workers is None else s.workers}",
+        *([baselining.header(ledger.baselines)] if ledger.baselines else []),
     ]
 
 
@@ -179,6 +184,7 @@ def _prepare(config: pytest.Config, found: list[pytest.Item]) -> None:
         limits = own or options.limits(item, everywhere)
         if ledger is not None:
             ledger.need(options.probes_for(limits))
+            baselining.need(limits, ledger.baselines)
         if marked and not limits and not _takes_audit(item):
             raise pytest.UsageError(
                 f"marker of {item.nodeid}: pan without a limit checks nothing; "
@@ -249,6 +255,12 @@ def pan_classes() -> object:
     return None
 
 
+@pytest.fixture(scope="session")
+def pan_name() -> str:
+    """What the audit of pan_model is called, in reports and as a baseline: override it."""
+    return ""
+
+
 @pytest.fixture
 def pan_audit(
     pan: Factory,
@@ -257,6 +269,7 @@ def pan_audit(
     pan_transform: Transform | None,
     pan_outputs: Pick | None,
     pan_classes: object,
+    pan_name: str,
 ) -> Audit:
     """The Audit of pan_model on pan_images, made once however many tests ask for it."""
     return pan(
@@ -265,6 +278,7 @@ def pan_audit(
         transform=pan_transform,
         outputs=pan_outputs,
         classes=pan_classes,
+        name=pan_name,
     )
 
 

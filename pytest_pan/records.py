@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
+from pytest_pan.changes import Compared
 from pytest_pan.neurons import NO_SIDE, PAN_TYPES, SIDES, Histogram, Neuron, Side
 from pytest_pan.plans import Control, Influence, Intrusion
 
 __all__ = [
+    "METHOD",
     "NO_SIDE",
     "PAN_TYPES",
     "PRECISIONS",
@@ -34,6 +36,9 @@ __all__ = [
 
 SCHEMA = "pytest-pan/1"
 """Version of the JSON; the number rises when a key changes its meaning or goes."""
+
+METHOD = 1
+"""Version of the method; the number rises when the same audit gives other figures."""
 
 Quad = tuple[int, int, int, int]
 """A number on each of the four sides, in the order top, bottom, left, right."""
@@ -165,6 +170,7 @@ class Limit:
     measure: str
     direction: Literal["max", "min"]
     bound: float
+    """NaN where it is relative to a baseline that is not there, or has not been looked at."""
     origin: str
     target: str = ""
     """A class, where the bound is that class's; empty for the whole model."""
@@ -172,6 +178,8 @@ class Limit:
     """A glob, where the bound is that of each layer it matches; empty for the whole model."""
     besides: tuple[str, ...] = ()
     """Globs with bounds of their own, written before: the layers they match are theirs."""
+    relative: str = ""
+    """As it was written where it is relative to a baseline: ``baseline+10%``; else empty."""
 
     @property
     def keyword(self) -> str:
@@ -185,6 +193,17 @@ class Limit:
         if self.layer:
             return f"{self.measure} in {self.layer}"
         return f"{self.measure} of {self.target}" if self.target else self.measure
+
+    @property
+    def written(self) -> str:
+        """The bound as the user wrote it."""
+        return self.relative or f"{self.bound:g}"
+
+    def binds(self, layer: str) -> bool:
+        """Whether that layer's figure is among those that a bound of a glob is about."""
+        return fnmatch.fnmatchcase(layer, self.layer) and not any(
+            fnmatch.fnmatchcase(layer, before) for before in self.besides
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)} | {
@@ -246,6 +265,8 @@ class Audit:
     seconds: Mapping[str, float] = field(default_factory=dict)
     """By stage: ``load`` (waiting for images, in all passes), ``forward``, ``statistics``, and
     where they ran ``comparisons`` and ``intrusion``, each without loading."""
+    baseline: Compared | None = None
+    """How it compares with its baseline, in a run that has baselines."""
 
     @property
     def pan_fraction(self) -> float:
@@ -298,6 +319,7 @@ class Audit:
             "notes": list(self.notes),
             "partial": self.partial,
             "seconds": dict(self.seconds),
+            "baseline": self.baseline.to_json() if self.baseline else None,
         }
 
     @classmethod
@@ -315,5 +337,6 @@ class Audit:
                 "classes": tuple(data["classes"]),
                 "verdicts": tuple(Verdict.from_json(v) for v in data["verdicts"]),
                 "notes": tuple(data["notes"]),
+                "baseline": Compared.from_json(data["baseline"]) if data.get("baseline") else None,
             }
         )
