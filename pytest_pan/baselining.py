@@ -10,6 +10,7 @@ import pytest
 from pytest_pan.changes import UPDATE
 from pytest_pan.declared import FILE, Declared
 from pytest_pan.errors import ConfigError
+from pytest_pan.options import in_ini_file
 from pytest_pan.records import Limit
 
 if TYPE_CHECKING:
@@ -75,8 +76,11 @@ def read(config: pytest.Config, declared: Declared) -> Baselines | None:
 
 def _named(config: pytest.Config, declared: Declared) -> tuple[str, str]:
     """The folder, and where it was named."""
-    ini = str(config.getini("pan_baseline") or "")
-    where = f"pan_baseline in {config.inipath.name if config.inipath else 'ini'}"
+    where = in_ini_file(config, "pan_baseline")
+    try:
+        ini = str(config.getini("pan_baseline") or "")
+    except TypeError as error:
+        raise pytest.UsageError(f"{where}: {error}; allowed: a directory") from None
     if ini and declared.baseline:
         raise pytest.UsageError(
             f"{where}, got {ini!r}, and baseline in {FILE} [tool.pan], got "

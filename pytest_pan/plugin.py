@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_pan import asking, baselining, options
+from pytest_pan import asking, baselining, destinations, options
 from pytest_pan.asking import Factory
 from pytest_pan.companion import Companion, be_silent
 from pytest_pan.controller import COLLECTED, USAGE, Controller
@@ -49,9 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
     find_named(config)
     if options.active(config):
         settings = options.settings(config, declared.settings)
-        reports = options.reports(config)
+        reports = destinations.reports(config)
         config.stash[asking.REPORTS] = reports
-        _check_devices(settings, declared)
+        _check_devices(config, settings, declared)
         baselines = baselining.read(config, declared)
         ledger = config.stash[asking.LEDGER] = Ledger(settings, baselines)
         rank = options.rank(config)
@@ -66,10 +66,15 @@ def pytest_configure(config: pytest.Config) -> None:
         baselining.refuse_update(config)
 
 
-def _check_devices(settings: Settings, declared: Declared) -> None:
+def _check_devices(config: pytest.Config, settings: Settings, declared: Declared) -> None:
     """UsageError for a device that is not there, and for a precision that it does not have."""
     if settings.device != "auto":
-        _describe(settings.device, settings.precision)
+        _describe(
+            settings.device,
+            settings.precision,
+            of=options.place(config, "device", declared.settings),
+            precision_of=options.place(config, "precision", declared.settings),
+        )
     for model in declared.models:
         device = model.settings.get("device", settings.device)
         precision = model.settings.get("precision", settings.precision)
@@ -77,13 +82,13 @@ def _check_devices(settings: Settings, declared: Declared) -> None:
             _describe(device, precision, of=model_table(model.name))
 
 
-def _describe(name: str, precision: str, *, of: str = "") -> str:
+def _describe(name: str, precision: str, *, of: str = "", precision_of: str = "") -> str:
     from pytest_pan import environment
 
     option = of or "--pan-device"
     try:
         device = environment.resolve_device(name)
-        option = of or "--pan-precision"
+        option = precision_of or of or "--pan-precision"
         environment.check_precision(precision, device)
         return environment.describe(device)
     except ConfigError as error:
@@ -187,8 +192,9 @@ def _prepare(config: pytest.Config, found: list[pytest.Item]) -> None:
             baselining.need(limits, ledger.baselines)
         if marked and not limits and not _takes_audit(item):
             raise pytest.UsageError(
-                f"marker of {item.nodeid}: pan without a limit checks nothing; "
-                "write max_pan_fraction=0.03, or let the test take the fixture pan_audit"
+                f"marker of {item.nodeid}: pan without a limit checks nothing, got none; "
+                "allowed: max_pan_fraction=0.03 and the like, or none where the test takes the "
+                "fixture pan_audit"
             )
         asker = _asker(item)
         if not asker:
