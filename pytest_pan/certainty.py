@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from pytest_pan import measures
 from pytest_pan.convergence import LEAST_IMAGES
@@ -30,8 +29,11 @@ class Certainty:
     basis: str = ""
 
 
-def weigh(audit: Audit, limit: Limit, value: float) -> Certainty:
-    """Holds a limit against all that is known of a figure; ``value`` is not NaN."""
+def weigh(audit: Audit, limit: Limit, value: float, *, alone: str = "") -> Certainty:
+    """Holds a limit against all that is known of a figure; ``value`` is not NaN.
+
+    ``alone``: why against the figure alone; empty where it is not.
+    """
     measured = audit.measures[limit.measure]
     images = int(audit.images.get("count", 0))
     text = measures.find(limit.measure).text
@@ -45,6 +47,8 @@ def weigh(audit: Audit, limit: Limit, value: float) -> Certainty:
             f"{text(bounds[0])} to {text(bounds[1])}, which does not tell on which side of the "
             "limit; more memory makes it exact",
         )
+    if alone:
+        return Certainty(_side(limit, [value]), basis=alone)
     interval = interval_of(measured, limit)
     if interval is None:
         return Certainty(_side(limit, [value]), basis=_no_interval(images))
@@ -63,16 +67,6 @@ def _side(limit: Limit, known: Iterable[float]) -> Outcome:
     return "pass" if within == {True} else "fail"
 
 
-def bounded(names: Iterable[str], limit: Limit) -> list[str]:
-    """Of the names of layers those that a limit on a glob of layers bounds."""
-    return [
-        name
-        for name in names
-        if fnmatchcase(name, limit.layer)
-        and not any(fnmatchcase(name, before) for before in limit.besides)
-    ]
-
-
 def interval_of(measured: Measured, limit: Limit) -> Interval | None:
     """The interval of what a limit is about: the model, a class, or the worst of some layers.
 
@@ -83,7 +77,7 @@ def interval_of(measured: Measured, limit: Limit) -> Interval | None:
         return measured.intervals.get(limit.target)
     if not limit.layer:
         return measured.interval
-    ends = [measured.intervals.get(name) for name in bounded(measured.sites, limit)]
+    ends = [measured.intervals.get(name) for name in measured.sites if limit.binds(name)]
     known = [pair for pair in ends if pair is not None]
     if not known or len(known) < len(ends):
         return None

@@ -16,7 +16,7 @@ from pytest_pan import asking
 from pytest_pan.items import all_collected
 from pytest_pan.ledger import Ledger
 from pytest_pan.ran import NOTHING, Aim, Collected, Ran, never_checked, ran
-from pytest_pan.records import Limit
+from pytest_pan.records import Audit, Limit
 from pytest_pan.report.files import append_text, write_text
 
 USAGE = "pan_usage_error"
@@ -48,6 +48,8 @@ class Controller:
         self._unchecked: list[str] = []
         self._looped = False
         self._written: list[str] = []
+        self._kept: tuple[Audit, ...] | None = None
+        self._unkept: list[str] = []
         self._seconds: dict[str, float] = {}
         self._partial = ""
         self._usage = ""
@@ -88,6 +90,7 @@ class Controller:
         self._find_unchecked(session)
         if not self._reportable():
             return
+        self._keep(session, exitstatus)
         self._partial = (
             _why_partial(session, exitstatus)
             or self._why_incomplete()
@@ -104,6 +107,24 @@ class Controller:
             else:
                 said[kind, path] = f"report: {path.as_uri()}"
         self._written += said.values()
+
+    def _keep(self, session: pytest.Session, exitstatus: int) -> None:
+        """Compares all audits with their baselines, and writes these where it is asked to."""
+        baselines = self._ledger.baselines
+        if baselines is None or exitstatus == pytest.ExitCode.INTERNAL_ERROR:
+            return
+        from pytest_pan.ratchet import keep
+
+        kept = keep(self._ledger.audits, baselines)
+        self._kept = kept.audits
+        for nodeid, why in kept.errors.items():
+            _report_error(session.config, nodeid, why)
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+        self._unkept = list(kept.errors.values())
+
+    @property
+    def _audits(self) -> tuple[Audit, ...]:
+        return self._ledger.audits if self._kept is None else self._kept
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Errors that no test owns count, but are no step of the progress; and a test is not
@@ -146,7 +167,7 @@ class Controller:
 
     def _render(self, kind: str, config: pytest.Config) -> str:
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        audits = self._ledger.audits
+        audits = self._audits
         if kind == "json":
             from pytest_pan.report import json
 
@@ -183,13 +204,13 @@ class Controller:
             terminalreporter.write_line(f"PARTIAL: {self._partial}", yellow=True)
         if not self._ledger.audits:
             terminalreporter.write_line("no audit ran", yellow=True)
-        for line in terminal.lines(self._ledger.audits):
+        for line in terminal.lines(self._audits):
             colours = {"FAIL": {"red": True}, "INCONCLUSIVE": {"yellow": True}}
             terminalreporter.write_line(line, **colours.get(line.split(maxsplit=1)[0], {}))
         summary = self._ran()
         short = summary.had < summary.collected.expected or summary.left_out()
         terminalreporter.write_line(summary.line(), **({"yellow": True} if short else {}))
-        for line in self._unchecked:
+        for line in (*self._unchecked, *self._unkept):
             terminalreporter.write_line(f"ERROR: {line}", red=True)
         for line in self._written:
             terminalreporter.write_line(line)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_pan import measures
+from pytest_pan import measures, relative
 from pytest_pan.checks import check
 from pytest_pan.errors import ConfigError
 from pytest_pan.records import Limit, Settings
@@ -54,6 +54,8 @@ class Declared:
     command_line: tuple[Limit, ...] = ()
     inconclusive: str = ""
     """What the file says an inconclusive verdict does; empty where it does not."""
+    baseline: str = ""
+    """The folder of baselines, relative to the file; empty where none is named."""
 
     @property
     def everywhere(self) -> tuple[Limit, ...]:
@@ -81,7 +83,8 @@ def read(file: Path, command_line: Iterable[str] = ()) -> Declared:
     table = tool.get("pan", {}) if isinstance(tool, Mapping) else {}
     where = f"{FILE} [tool.pan]"
     table = _table("pan", table, where, "a table")
-    _only(table, ("limits", "models", "inconclusive", *Settings.__slots__), where)
+    own = ("limits", "models", "inconclusive", "baseline")
+    _only(table, (*own, *Settings.__slots__), where)
     models = _table("models", table.get("models", {}), where, "tables [tool.pan.models.NAME]")
     found = Declared(
         settings=_settings(table, where),
@@ -89,6 +92,7 @@ def read(file: Path, command_line: Iterable[str] = ()) -> Declared:
         models=tuple(_model(name, entry, text) for name, entry in models.items()),
         command_line=limits,
         inconclusive=_inconclusive(table, where),
+        baseline=_folder(table, where),
     )
     for model in found.models:
         if not found.limits_of(model):
@@ -104,19 +108,15 @@ def on_command_line(texts: Iterable[str]) -> tuple[Limit, ...]:
     """``max_pan_fraction=0.03``, ``max_pan_fraction[features.1.*]=0.2`` as limits; of two with
     the same name the last one counts.
     """
-    whole: dict[str, float] = {}
-    parts: dict[str, dict[str, float]] = {}
+    whole: dict[str, float | str] = {}
+    parts: dict[str, dict[str, float | str]] = {}
     for text in texts:
         where = f"{COMMAND_LINE}={text}"
         name, equals, number = text.rpartition("=")
         if not (name and equals):
             example = "max_pan_fraction=0.03, max_pan_fraction[features.1.*]=0.2"
             raise ConfigError("limit", where=where, got=repr(text), allowed=f"e.g. {example}")
-        try:
-            bound = float(number)
-        except ValueError:
-            what = f"bound of {name}"
-            raise ConfigError(what, where=where, got=repr(number), allowed="a number") from None
+        bound = _number(name, number, where)
         split = re.fullmatch(r"(\w+)\[(.+)\]", name)
         keyword, part = split.groups() if split else (name, "")
         measures.limits(keyword, {part: bound} if part else bound, origin=where)
@@ -129,6 +129,18 @@ def on_command_line(texts: Iterable[str]) -> tuple[Limit, ...]:
         for keyword, bounds in (*whole.items(), *parts.items())
         for limit in measures.limits(keyword, bounds, origin=COMMAND_LINE)
     )
+
+
+def _number(name: str, text: str, where: str) -> float | str:
+    """A number, or the text of a bound that is relative to a baseline."""
+    if relative.parse(text):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        allowed = f"a number, {relative.ALLOWED}"
+        what = f"bound of {name}"
+        raise ConfigError(what, where=where, got=repr(text), allowed=allowed) from None
 
 
 def _model(name: str, entry: object, text: str) -> Model:
@@ -207,6 +219,13 @@ def _inconclusive(table: Mapping[str, Any], where: str) -> str:
         what = "inconclusive"
         raise ConfigError(what, where=where, got=repr(value), allowed=", ".join(allowed))
     return str(value)
+
+
+def _folder(table: Mapping[str, Any], where: str) -> str:
+    folder = table.get("baseline", "")
+    if not isinstance(folder, str) or ("baseline" in table and not folder.strip()):
+        raise ConfigError("baseline", where=where, got=repr(folder), allowed="a directory")
+    return folder
 
 
 def _settings(table: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 
 from pytest_pan import ranks
 from pytest_pan.errors import ConfigError
+from pytest_pan.records import METHOD
 
 
 def resolve_device(name: str) -> torch.device:
@@ -98,6 +99,7 @@ def facts(device: torch.device) -> dict[str, Any]:
     cuda = device.type == "cuda"
     return {
         "pytest-pan": package_version(),
+        "method": METHOD,
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
         "torch": str(torch.__version__),

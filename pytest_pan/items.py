@@ -38,7 +38,9 @@ def find_named(config: pytest.Config) -> None:
         if arg not in (*models, *limits):
             hint = measures.did_you_mean(arg, (*models, *limits))
             there = ", ".join(models) or "no model is declared"
-            raise pytest.UsageError(f"not found: {arg}; {FILE} has: {there}. {hint}".rstrip())
+            raise pytest.UsageError(
+                f"not found: {arg}; allowed: what {FILE} declares, {there}. {hint}".rstrip()
+            )
 
 
 def model_id(model: Model) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from pytest_pan import measures
-from pytest_pan.certainty import bounded, weigh
+from pytest_pan.certainty import weigh
 from pytest_pan.plans import Control
 from pytest_pan.records import Audit, Limit, Measured, Verdict
 
@@ -16,16 +16,20 @@ _WORST_LAYERS = 3
 _WORST_NEURONS = 5
 
 
-def judge(audit: Audit, limits: Iterable[Limit]) -> tuple[Verdict, ...]:
-    """A verdict on each limit; an undefined value fails, for nothing was shown to hold."""
-    return tuple(_judge_one(audit, limit) for limit in limits)
+def judge(audit: Audit, limits: Iterable[Limit], *, alone: str = "") -> tuple[Verdict, ...]:
+    """A verdict on each limit; an undefined value fails, for nothing was shown to hold.
+
+    ``alone`` says, if not empty, why it is the figures alone that are held against the limits,
+    without their intervals.
+    """
+    return tuple(_judge_one(audit, limit, alone) for limit in limits)
 
 
-def _judge_one(audit: Audit, limit: Limit) -> Verdict:
+def _judge_one(audit: Audit, limit: Limit, alone: str) -> Verdict:
     value, missing = _value(audit, limit)
     if missing:
         return Verdict(limit=limit, value=value, outcome="fail", evidence=(missing,))
-    found = weigh(audit, limit, value)
+    found = weigh(audit, limit, value, alone=alone)
     return Verdict(
         limit=limit,
         value=value,
@@ -65,7 +69,7 @@ def _value(audit: Audit, limit: Limit) -> tuple[float, str]:
 
 def _matching(measured: Measured, limit: Limit) -> dict[str, float]:
     """The figures of the layers that a limit on a glob of layers bounds."""
-    return {name: measured.sites[name] for name in bounded(measured.sites, limit)}
+    return {name: value for name, value in measured.sites.items() if limit.binds(name)}
 
 
 def _no_layer(audit: Audit, measured: Measured, limit: Limit) -> str:
@@ -149,7 +153,7 @@ def explain(audit: Audit, verdict: Verdict, *, report: str = "") -> str:
     relation = "is above" if limit.direction == "max" else "is below"
     if verdict.outcome == "inconclusive":
         relation = "cannot be told from"
-    if math.isnan(verdict.value):
+    if math.isnan(verdict.value) or math.isnan(limit.bound):
         relation = "cannot be held against"
     lines = [
         f"{audit.model['name']}: {limit.subject} {measure.text(verdict.value)} {relation} "

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_pan.errors import AuditError, ConfigError, PanError
-from pytest_pan.judge import judge
+from pytest_pan.ratchet import hold
 from pytest_pan.records import Audit, Limit, Settings, Verdict
 
 if TYPE_CHECKING:
+    from pytest_pan.baseline import Baselines
     from pytest_pan.cache import Cache
     from pytest_pan.distributed import Processes
 
@@ -74,10 +75,14 @@ class Ledger:
     where audits may be found and are kept.
     """
 
-    def __init__(self, settings: Settings, cache: Cache | None = None) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        baselines: Baselines | None = None,
+        cache: Cache | None = None,
+    ) -> None:
+        self.settings, self.baselines, self.cache = settings, baselines, cache
         self.place = 0
-        self.cache = cache
         self._sent = 0
         self._made: list[_Made] = []
         self._processes: Processes | None = None
@@ -183,7 +188,7 @@ class Ledger:
 
     def judge(self, audit: Audit, limits: Iterable[Limit]) -> tuple[Verdict, ...]:
         """Verdicts on the limits, kept for the report."""
-        verdicts = judge(audit, limits)
+        verdicts = hold(audit, limits, self.baselines)
         for verdict in verdicts:
             self._send(audit, verdict=verdict.to_json())
         return verdicts

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from pytest_pan import relative
 from pytest_pan.errors import ConfigError
 from pytest_pan.records import Limit
 
@@ -201,7 +202,8 @@ def limits(keyword: str, bound: Any, *, origin: str) -> tuple[Limit, ...]:
     """``max_pan_fraction, 0.03`` as limits; ``origin`` says where it was written.
 
     Bounds of classes are written ``{"tench": 0.05}``, those of layers by globs, the first that
-    matches a layer bounding it: ``{"features.1.*": 0.2, "*": 0.05}``; a limit each. Raises
+    matches a layer bounding it: ``{"features.1.*": 0.2, "*": 0.05}``; a limit each. A bound may be
+    relative to a baseline, ``"baseline+10%"``: it is NaN until one is there. Raises
     :class:`ConfigError` for an unknown keyword and for a bound that no value could meet.
     """
     side, _, name = keyword.partition("_")
@@ -217,8 +219,8 @@ def limits(keyword: str, bound: Any, *, origin: str) -> tuple[Limit, ...]:
     direction: Literal["max", "min"] = "max" if side == "max" else "min"
     if isinstance(bound, Mapping):
         return _by_part(direction, name, bound, origin)
-    value = _bound(keyword, bound, name, origin)
-    return (Limit(measure=name, direction=direction, bound=value, origin=origin),)
+    whole = Limit(measure=name, direction=direction, bound=math.nan, origin=origin)
+    return (_bounded(whole, keyword, bound),)
 
 
 def _by_part(
@@ -236,12 +238,8 @@ def _by_part(
         )
     found: list[Limit] = []
     for part, value in table.items():
-        whole = Limit(
-            measure=name,
-            direction=direction,
-            bound=_bound(f"{keyword}[{part}]", value, name, origin),
-            origin=origin,
-        )
+        whole = Limit(measure=name, direction=direction, bound=math.nan, origin=origin)
+        whole = _bounded(whole, f"{keyword}[{part}]", value)
         if name in BY_CLASS:
             found.append(replace(whole, target=str(part)))
         else:
@@ -250,7 +248,14 @@ def _by_part(
     return tuple(found)
 
 
-def _bound(keyword: str, bound: Any, name: str, origin: str) -> float:
+def _bounded(limit: Limit, keyword: str, bound: Any) -> Limit:
+    """The limit with that bound, a number or one relative to a baseline."""
+    if isinstance(bound, str) and relative.parse(bound):
+        return replace(limit, relative=bound.strip())
+    return replace(limit, bound=_number(keyword, bound, limit.measure, limit.origin))
+
+
+def _number(keyword: str, bound: Any, name: str, origin: str) -> float:
     fraction = BY_NAME[name].unit == "fraction"
     number = isinstance(bound, int | float) and not isinstance(bound, bool)
     least = -1.0 if name in _SIGNED else 0.0
@@ -260,7 +265,8 @@ def _bound(keyword: str, bound: Any, name: str, origin: str) -> float:
             f"bound of {keyword}",
             where=origin,
             got=repr(bound),
-            allowed=f"a fraction from {least:g} to 1" if fraction else f"a number from {least:g}",
+            allowed=(f"a fraction from {least:g} to 1" if fraction else f"a number from {least:g}")
+            + f", {relative.ALLOWED}",
             next="Quote a name that has dots." if isinstance(bound, Mapping) else hint,
         )
     return float(bound)

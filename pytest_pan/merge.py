@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pytest_pan.ledger import key
 from pytest_pan.records import Audit, Verdict
 
-_OF_A_RUN = ("verdicts", "seconds", "environment", "cached")
+_OF_A_RUN = ("verdicts", "seconds", "environment", "cached", "baseline")
 """What may differ between two runs that found the same."""
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -18,15 +15,6 @@ from pytest_pan.measures import PROBES
 from pytest_pan.plans import MODES, TASKS
 from pytest_pan.ranks import launched
 from pytest_pan.records import PRECISIONS, Limit, Settings
-from pytest_pan.report.files import why_not_writable
-
-REPORT_DEFAULTS = {
-    "html": "pan-report.html",
-    "json": "pan-report.json",
-    "markdown": "pan-report.md",
-    "markdown-append": "",
-}
-"""Where each type of report goes unless told; empty where it must be told."""
 
 MARKER = (
     "pan(max_<measure>=..., min_<measure>=...): audit the padding of the model in the fixture "
@@ -213,7 +201,11 @@ def add(parser: pytest.Parser) -> None:
 
 def active(config: pytest.Config) -> bool:
     """Whether audits run: ``--pan-audit``, or ``pan_audit = true`` in the ini file."""
-    return bool(config.getoption("pan_audit") or config.getini("pan_audit"))
+    try:
+        in_ini = config.getini("pan_audit")
+    except (TypeError, ValueError, pytest.UsageError) as error:
+        raise _wrong(in_ini_file(config, "pan_audit"), str(error), "true, false") from None
+    return bool(config.getoption("pan_audit") or in_ini)
 
 
 def rank(config: pytest.Config) -> int:
@@ -249,7 +241,7 @@ def settings(config: pytest.Config, table: Mapping[str, Any]) -> Settings:
         key = f"pan_{option.name}"
         flag = "--" + key.replace("_", "-")
         given_here = config.getoption(key, None)
-        where = f"{key} in {config.inipath.name if config.inipath else 'ini'}"
+        where = in_ini_file(config, key)
         try:
             text = config.getini(key)
         except (TypeError, ValueError) as error:
@@ -270,51 +262,21 @@ def settings(config: pytest.Config, table: Mapping[str, Any]) -> Settings:
     return Settings(**given)
 
 
+def in_ini_file(config: pytest.Config, key: str) -> str:
+    """``pan_theta in tox.ini``, for messages."""
+    return f"{key} in {config.inipath.name if config.inipath else 'the ini file'}"
+
+
+def place(config: pytest.Config, name: str, table: Mapping[str, Any]) -> str:
+    """Where that setting of this run was given, for messages."""
+    if name in on_command_line(config) or not (name in table or config.getini(f"pan_{name}")):
+        return "--pan-" + name.replace("_", "-")
+    where = f"{declared.FILE} [tool.pan]"
+    return where if name in table else in_ini_file(config, f"pan_{name}")
+
+
 def _wrong(where: str, got: str, allowed: str) -> pytest.UsageError:
     return pytest.UsageError(str(ConfigError("setting", where=where, got=got, allowed=allowed)))
-
-
-def reports(config: pytest.Config) -> tuple[tuple[str, Path], ...]:
-    """Reports to write, as (type, absolute path); the command line adds to the ini file."""
-    wanted: dict[tuple[str, Path], None] = {}
-    for text in (*config.getini("pan_report"), *config.getoption("pan_report")):
-        kind, _, dest = text.partition(":")
-        if kind not in REPORT_DEFAULTS:
-            raise pytest.UsageError(
-                str(
-                    ConfigError(
-                        "report type",
-                        where=f"--pan-report={text}",
-                        got=repr(kind),
-                        allowed=", ".join(REPORT_DEFAULTS),
-                    )
-                )
-            )
-        dest = _filled(text, dest) if kind == "markdown-append" else dest
-        path = config.invocation_params.dir / (dest or REPORT_DEFAULTS[kind])
-        if why := why_not_writable(path):
-            raise pytest.UsageError(f"--pan-report={text}: {why}")
-        if any(path == other and kind != others for others, other in wanted):
-            raise pytest.UsageError(f"--pan-report={text}: another report goes there too")
-        wanted[kind, path] = None
-    return tuple(wanted)
-
-
-def _filled(text: str, dest: str) -> str:
-    """The file to append to, variables in its name filled in: an ini file has no shell for that."""
-
-    def value(found: re.Match[str]) -> str:
-        name = found[1] or found[2]
-        if not os.environ.get(name):
-            raise pytest.UsageError(f"--pan-report={text}: the variable {name} is not set")
-        return os.environ[name]
-
-    if not dest:
-        raise pytest.UsageError(
-            f"--pan-report={text}: no file to append to; write markdown-append:FILE. If FILE came "
-            "from a variable, such as GITHUB_STEP_SUMMARY, that variable is empty or not set"
-        )
-    return re.sub(r"\$(?:(\w+)|\{(\w+)\})", value, dest)
 
 
 def probes_for(limits: Iterable[Limit]) -> tuple[str, ...]:
@@ -339,7 +301,7 @@ def limits(item: pytest.Item, everywhere: Iterable[Limit]) -> tuple[Limit, ...]:
         if marker.args:
             raise pytest.UsageError(
                 f"{origin}: pan takes keywords only, got {marker.args!r}; "
-                "write max_pan_fraction=0.03"
+                "allowed: max_<measure> and min_<measure>, such as max_pan_fraction=0.03"
             )
         try:
             own = [measures.limits(key, b, origin=origin) for key, b in marker.kwargs.items()]

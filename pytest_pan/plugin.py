@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_pan import asking, caching, options, policy
+from pytest_pan import asking, baselining, caching, destinations, options, policy
 from pytest_pan.asking import Factory
 from pytest_pan.companion import Companion, be_silent
 from pytest_pan.controller import COLLECTED, USAGE, Controller
@@ -43,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add(parser)
     caching.add(parser)
     policy.add(parser)
+    baselining.add(parser)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,11 +54,12 @@ def pytest_configure(config: pytest.Config) -> None:
     find_named(config)
     if options.active(config):
         settings = options.settings(config, declared.settings)
-        reports = options.reports(config)
+        reports = destinations.reports(config)
         config.stash[asking.REPORTS] = reports
-        _check_devices(settings, declared)
+        _check_devices(config, settings, declared)
         caching.why_unwanted(config)
-        ledger = config.stash[asking.LEDGER] = Ledger(settings)
+        baselines = baselining.read(config, declared)
+        ledger = config.stash[asking.LEDGER] = Ledger(settings, baselines)
         rank = options.rank(config)
         if rank:
             be_silent(config)
@@ -67,6 +69,8 @@ def pytest_configure(config: pytest.Config) -> None:
             config.pluginmanager.register(caching.Sharing(), "pan-sharing")
         if launched()[1] > 1:
             config.pluginmanager.register(Companion(ledger, rank), "pan-companion")
+    else:
+        baselining.refuse_update(config)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -77,10 +81,15 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         config.stash[asking.LEDGER].cache = caching.cache_of(config)
 
 
-def _check_devices(settings: Settings, declared: Declared) -> None:
+def _check_devices(config: pytest.Config, settings: Settings, declared: Declared) -> None:
     """UsageError for a device that is not there, and for a precision that it does not have."""
     if settings.device != "auto":
-        _describe(settings.device, settings.precision)
+        _describe(
+            settings.device,
+            settings.precision,
+            of=options.place(config, "device", declared.settings),
+            precision_of=options.place(config, "precision", declared.settings),
+        )
     for model in declared.models:
         device = model.settings.get("device", settings.device)
         precision = model.settings.get("precision", settings.precision)
@@ -88,13 +97,13 @@ def _check_devices(settings: Settings, declared: Declared) -> None:
             _describe(device, precision, of=model_table(model.name))
 
 
-def _describe(name: str, precision: str, *, of: str = "") -> str:
+def _describe(name: str, precision: str, *, of: str = "", precision_of: str = "") -> str:
     from pytest_pan import environment
 
     option = of or "--pan-device"
     try:
         device = environment.resolve_device(name)
-        option = of or "--pan-precision"
+        option = precision_of or of or "--pan-precision"
         environment.check_precision(precision, device)
         return environment.describe(device)
     except ConfigError as error:
@@ -111,6 +120,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"pan: {s.precision}, deterministic, theta {s.theta}, batch size {s.batch_size}, "
         f"seed {s.seed}, workers {'auto' if s.workers is None else s.workers}",
         caching.header(config),
+        *([baselining.header(ledger.baselines)] if ledger.baselines else []),
     ]
 
 
@@ -197,10 +207,12 @@ def _prepare(config: pytest.Config, found: list[pytest.Item]) -> None:
         limits = own or options.limits(item, everywhere)
         if ledger is not None:
             ledger.need(options.probes_for(limits))
+            baselining.need(limits, ledger.baselines)
         if marked and not limits and not _takes_audit(item):
             raise pytest.UsageError(
-                f"marker of {item.nodeid}: pan without a limit checks nothing; "
-                "write max_pan_fraction=0.03, or let the test take the fixture pan_audit"
+                f"marker of {item.nodeid}: pan without a limit checks nothing, got none; "
+                "allowed: max_pan_fraction=0.03 and the like, or none where the test takes the "
+                "fixture pan_audit"
             )
         asker = _asker(item)
         if not asker:
@@ -267,6 +279,12 @@ def pan_classes() -> object:
     return None
 
 
+@pytest.fixture(scope="session")
+def pan_name() -> str:
+    """What the audit of pan_model is called, in reports and as a baseline: override it."""
+    return ""
+
+
 @pytest.fixture
 def pan_audit(
     pan: Factory,
@@ -275,6 +293,7 @@ def pan_audit(
     pan_transform: Transform | None,
     pan_outputs: Pick | None,
     pan_classes: object,
+    pan_name: str,
 ) -> Audit:
     """The Audit of pan_model on pan_images, made once however many tests ask for it."""
     return pan(
@@ -283,6 +302,7 @@ def pan_audit(
         transform=pan_transform,
         outputs=pan_outputs,
         classes=pan_classes,
+        name=pan_name,
     )
 
 

@@ -139,7 +139,7 @@ def never_checked(
         if limit.origin == COMMAND_LINE or not narrow:
             yield (
                 f"pan::never_checked::{limit.keyword}",
-                f"{limit.keyword} = {limit.bound:g} ({limit.origin}) was never checked: no "
+                f"{limit.keyword} = {limit.written} ({limit.origin}) was never checked: no "
                 "declared model and no test marked pan was held against it",
             )
 

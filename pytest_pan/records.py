@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
+from pytest_pan.changes import Compared
 from pytest_pan.convergence import Convergence, Interval
 from pytest_pan.neurons import NO_SIDE, PAN_TYPES, SIDES, Histogram, Neuron, Side
 from pytest_pan.plans import Control, Influence, Intrusion
 
 __all__ = [
+    "METHOD",
     "NO_SIDE",
     "PAN_TYPES",
     "PRECISIONS",
@@ -37,6 +39,9 @@ __all__ = [
 
 SCHEMA = "pytest-pan/1"
 """Version of the JSON; the number rises when a key changes its meaning or goes."""
+
+METHOD = 1
+"""Version of the method; the number rises when the same audit gives other figures."""
 
 Quad = tuple[int, int, int, int]
 """A number on each of the four sides, in the order top, bottom, left, right."""
@@ -184,6 +189,7 @@ class Limit:
     measure: str
     direction: Literal["max", "min"]
     bound: float
+    """NaN where it is relative to a baseline that is not there, or has not been looked at."""
     origin: str
     target: str = ""
     """A class, where the bound is that class's; empty for the whole model."""
@@ -191,6 +197,8 @@ class Limit:
     """A glob, where the bound is that of each layer it matches; empty for the whole model."""
     besides: tuple[str, ...] = ()
     """Globs with bounds of their own, written before: the layers they match are theirs."""
+    relative: str = ""
+    """As it was written where it is relative to a baseline: ``baseline+10%``; else empty."""
 
     @property
     def keyword(self) -> str:
@@ -204,6 +212,17 @@ class Limit:
         if self.layer:
             return f"{self.measure} in {self.layer}"
         return f"{self.measure} of {self.target}" if self.target else self.measure
+
+    @property
+    def written(self) -> str:
+        """The bound as the user wrote it."""
+        return self.relative or f"{self.bound:g}"
+
+    def binds(self, layer: str) -> bool:
+        """Whether that layer's figure is among those that a bound of a glob is about."""
+        return fnmatch.fnmatchcase(layer, self.layer) and not any(
+            fnmatch.fnmatchcase(layer, before) for before in self.besides
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)} | {
@@ -283,6 +302,8 @@ class Audit:
     what it took when it was made."""
     cached: bool = False
     """Whether an earlier run made it."""
+    baseline: Compared | None = None
+    """How it compares with its baseline, in a run that has baselines."""
 
     @property
     def pan_fraction(self) -> float:
@@ -337,6 +358,7 @@ class Audit:
             "partial": self.partial,
             "seconds": dict(self.seconds),
             "cached": self.cached,
+            "baseline": self.baseline.to_json() if self.baseline else None,
         }
 
     @classmethod
@@ -357,5 +379,6 @@ class Audit:
                     Convergence.from_json(step) for step in data.get("convergence", ())
                 ),
                 "notes": tuple(data["notes"]),
+                "baseline": Compared.from_json(data["baseline"]) if data.get("baseline") else None,
             }
         )

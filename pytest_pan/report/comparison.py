@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from pytest_pan.changes import Change, Row
 from pytest_pan.measures import BY_NAME, MEASURES
 
 Body = Mapping[str, Any]
 """An audit as it stands in a JSON report."""
 
-Change = Literal["worse", "lost", "better", "same", "new", "unknown"]
+_NAMES = 3
+"""Layers named among those that are gone or new."""
 
 _HARDWARE = ("device", "platform", "gpu", "gpu_memory", "compute_capability")
 _NOT_OF_THE_FIGURES = ("device", "workers")
 """Settings that say where and how, not what: the device is hardware, workers decide nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A measure before and after; None where it is undefined or was not taken."""
-
-    measure: str
-    before: float | None
-    after: float | None
-    change: Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +57,7 @@ def compare(before: Sequence[Body], after: Sequence[Body], *, tolerance: float =
     is none.
     """
     matches = _match(before, after)
-    pairs = [_pair(before[i], after[j], tolerance) for i, j in sorted(matches.items())]
+    pairs = [pair(before[i], after[j], tolerance) for i, j in sorted(matches.items())]
     found = set(matches.values())
     return Comparison(
         pairs=tuple(pairs),
@@ -88,18 +80,20 @@ def _match(before: Sequence[Body], after: Sequence[Body]) -> dict[int, int]:
 
 def _agreement(a: Body, b: Body) -> int:
     same_images = bool(a["images"].get("digest") == b["images"].get("digest"))
-    return 2 * (_settings(a) == _settings(b)) + same_images
+    return 2 * (settings_of_figures(a) == settings_of_figures(b)) + same_images
 
 
 def _name(body: Body) -> str:
     return str(body["model"]["name"])
 
 
-def _settings(body: Body) -> dict[str, Any]:
+def settings_of_figures(body: Body) -> dict[str, Any]:
+    """The settings that decide the figures."""
     return {k: v for k, v in body["settings"].items() if k not in _NOT_OF_THE_FIGURES}
 
 
-def _pair(before: Body, after: Body, tolerance: float) -> Pair:
+def pair(before: Body, after: Body, tolerance: float = 0.0) -> Pair:
+    """Two audits side by side, whatever they are of."""
     rows = []
     for name in _names(before["measures"], after["measures"]):
         old, new = (body["measures"].get(name, {}).get("value") for body in (before, after))
@@ -133,9 +127,10 @@ def _differences(before: Body, after: Body) -> Iterator[str]:
     """A line for each of weights, images, settings, hardware and versions that differ."""
     old, new = before["environment"], after["environment"]
     others = [key for key in _union(old, new) if key not in _HARDWARE]
-    settings = _settings(before), _settings(after)
+    settings = settings_of_figures(before), settings_of_figures(after)
     for what, changed in (
         ("weights", _changed(before["model"], after["model"], ("digest", "parameters"))),
+        ("layers", _layers(before, after)),
         ("images", _changed(before["images"], after["images"], ("digest", "count", "shape"))),
         ("settings", _changed(*settings, _union(*settings))),
         ("hardware", _changed(old, new, _HARDWARE)),
@@ -143,6 +138,25 @@ def _differences(before: Body, after: Body) -> Iterator[str]:
     ):
         if changed:
             yield f"{what}: {changed}"
+
+
+def layers(body: Body) -> Mapping[str, float]:
+    """The number of PANs in each examined layer, as far as the report has it."""
+    found: Mapping[str, float] = body["measures"].get("pan_count", {}).get("sites") or {}
+    return found
+
+
+def _layers(before: Body, after: Body) -> str:
+    """``2 gone (a, b), 1 new (c)``"""
+    old, new = layers(before), layers(after)
+    if not (old and new):
+        return ""
+    gone, come = ([n for n in a if n not in b] for a, b in ((old, new), (new, old)))
+    return ", ".join(
+        f"{len(names)} {what} ({', '.join(names[:_NAMES])}{', ...' if names[_NAMES:] else ''})"
+        for what, names in (("gone", gone), ("new", come))
+        if names
+    )
 
 
 def _changed(old: Body, new: Body, keys: Sequence[str]) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pytest_pan.changes import Row
 from pytest_pan.measures import BY_NAME
 from pytest_pan.report import tables
-from pytest_pan.report.comparison import Comparison, Pair, Row
+from pytest_pan.report.comparison import Comparison, Pair
 from pytest_pan.report.influence import measure_text
 from pytest_pan.report.reading import Report
 
@@ -41,6 +42,11 @@ def _pair(pair: Pair, before: Report, after: Report) -> Iterator[str]:
 
 
 def _row(row: Row) -> tuple[str, ...]:
+    return row.measure, *figures(row), _WORDS.get(row.change, row.change)
+
+
+def figures(row: Row) -> tuple[str, str, str]:
+    """Before, after and the difference, as people read them."""
     before, after = (
         "undefined" if value is None else measure_text(row.measure, value)
         for value in (row.before, row.after)
@@ -48,7 +54,7 @@ def _row(row: Row) -> tuple[str, ...]:
     difference = _NONE
     if row.before is not None and row.after is not None:
         difference = _difference(row.measure, row.after - row.before)
-    return row.measure, before, after, difference, _WORDS.get(row.change, row.change)
+    return before, after, difference
 
 
 def _difference(name: str, change: float) -> str:

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pytest_pan.measures import MEASURES
 from pytest_pan.records import PAN_TYPES, Audit, Neuron, Site, Verdict
-from pytest_pan.report import charts, graphs, influence
+from pytest_pan.report import beside, charts, graphs, influence
 from pytest_pan.report.influence import DASH, measure_text
 from pytest_pan.report.outcomes import LEVELS, Outcome, audit_outcome, page_outcome
 
@@ -144,6 +144,7 @@ def _page(found: Sequence[Section], partial: str, created: str, command: str) ->
         lines=influence.LINES,
         has_shifts=any("log_odds_shift" in s.audit.measures for s in found),
         measure_text=measure_text,
+        beside=beside,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pytest_pan.measures import MEASURES
 from pytest_pan.records import Audit, Measured, Verdict
-from pytest_pan.report import terminal
+from pytest_pan.report import beside, terminal
 from pytest_pan.report.influence import measure_text
 from pytest_pan.report.outcomes import LEVELS, Level, audit_outcome, page_outcome
 
@@ -132,6 +132,7 @@ def _audit(audit: Audit) -> Block:
         f"{terminal.extent(audit)}; {audit_outcome(audit).text}",
         _measures(audit),
         _convergence(audit),
+        _beside(audit),
         "\n".join(f"- note: {code(note)}" for note in audit.notes),
         _not_examined(audit),
     ]
@@ -166,6 +167,15 @@ def _convergence(audit: Audit) -> str:
 def _interval(measured: Measured) -> str:
     ends = measured.interval or ()
     return " to ".join(measure_text(measured.measure, end) for end in ends)
+
+
+def _beside(audit: Audit) -> str:
+    """How it compares with its baseline, what changed folded."""
+    if audit.baseline is None:
+        return ""
+    head = code(beside.headline(audit.baseline))
+    lines = [f"- {code(line)}" for line in beside.lines(audit.baseline)]
+    return _folded(head, "\n".join(lines)) if lines else head
 
 
 def _bounds(measured: Measured) -> str:

@@ -92,7 +92,7 @@ def _audit(path: Path, number: int, body: Mapping[str, Any]) -> Audit:
 
 
 _NUMBERS = ("sites", "classes", "ks", "ks_plus", "ks_minus")
-_NUMBER = ("value", "error", "distance", "sample_influence")
+_NUMBER = ("value", "bound", "error", "distance", "sample_influence")
 
 
 def _undefined(value: Any, key: str = "") -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pytest_pan import measures
 from pytest_pan.records import Audit, Verdict
+from pytest_pan.report import beside
 
 _LAYERS = 5
 
@@ -35,6 +36,9 @@ def _audit(audit: Audit) -> Iterator[str]:
         yield f"  not examined: {len(audit.skips)} ({_reasons(audit)})"
     for note in audit.notes:
         yield f"  note: {note}"
+    if audit.baseline:
+        yield "  " + beside.headline(audit.baseline)
+        yield from (f"    {line}" for line in beside.lines(audit.baseline))
     for verdict in audit.verdicts:
         yield "  " + verdict_line(verdict)
         if verdict.basis:

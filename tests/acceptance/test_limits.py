@@ -88,7 +88,10 @@ def test_a_limit_asks_for_the_probe_it_needs(repo: pytest.Pytester) -> None:
             "--pan-limit=*: bound of max_pan_fraction, got '3%'; allowed: a n*",
         ),
         ("max_pan_fractions=1", "--pan-limit=*unknown limit 'max_pan_fractions', got 1.0; allow*"),
-        ("max_pan_fraction=1.5", "--pan-limit=*got 1.5; allowed: a fraction from 0 to 1. Write 3*"),
+        (
+            "max_pan_fraction=1.5",
+            "--pan-limit=*got 1.5; allowed: a fraction from 0 to 1*. Write 3*",
+        ),
     ],
 )
 def test_a_wrong_limit_is_refused_with_exit_code_4_and_one_line(

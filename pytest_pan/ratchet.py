@@ -1,0 +1,203 @@
+"""Audits against their baselines: bounds relative to them, what changed and why, the update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pytest_pan import baseline, measures, relative
+from pytest_pan.baseline import Baselines
+from pytest_pan.changes import UPDATE, Compared, Row
+from pytest_pan.judge import judge
+from pytest_pan.records import Audit, Limit, Verdict
+from pytest_pan.report import comparison
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Audits with their comparison, and what could not be done, by id of the error."""
+
+    audits: tuple[Audit, ...]
+    errors: Mapping[str, str]
+
+
+def hold(audit: Audit, limits: Iterable[Limit], baselines: Baselines | None) -> tuple[Verdict, ...]:
+    """A verdict on each limit; one relative to a baseline that is not there fails and says so."""
+    return tuple(_hold(audit, limit, baselines) for limit in limits)
+
+
+def _hold(audit: Audit, limit: Limit, baselines: Baselines | None) -> Verdict:
+    if not limit.relative:
+        return judge(audit, (limit,))[0]
+    resolved, why = resolve(audit, limit, baselines)
+    if why or baselines is None:
+        value = _own(audit, limit)
+        if value is None:  # which has a reason of its own
+            unknown = judge(audit, (resolved,))[0]
+            return replace(unknown, outcome="fail", evidence=(*unknown.evidence, why))
+        return Verdict(limit=resolved, value=value, outcome="fail", evidence=(why,))
+    verdict = judge(audit, (resolved,), alone=_paired(audit, baselines))[0]
+    if verdict.outcome == "pass" or baselines.update:
+        return verdict
+    reasons = (f"changed since the baseline: {one}" for one in compared(audit, baselines).reasons)
+    return replace(verdict, evidence=(*reasons, *verdict.evidence))
+
+
+def _paired(audit: Audit, baselines: Baselines) -> str:
+    """Why an interval over images has no say; empty where it has."""
+    old = baselines.bodies.get(str(audit.model["name"]), {})
+    theirs = old.get("images", {}).get("digest")
+    if baselines.update or theirs == audit.images.get("digest"):
+        return "both figures are of the same images"
+    return ""
+
+
+def resolve(audit: Audit, limit: Limit, baselines: Baselines | None) -> tuple[Limit, str]:
+    """The limit with its bound as a number and the text of where that is from; else why not.
+
+    A share is of the baseline's figure of the same thing: of the whole model, of that class, of
+    the worst of the layers that the glob matches. A run that updates the baseline holds its
+    limits against the figures that it writes.
+    """
+    amount = relative.parse(limit.relative)
+    name = str(audit.model["name"])
+    if baselines is None or amount is None:
+        return (
+            limit,
+            f"{limit.relative}: this run has no baselines; name them by --pan-baseline=DIR",
+        )
+    file = baselines.file(name)
+    own = _own(audit, limit)
+    now = _figure(_measured(baseline.body_of(audit), limit), limit)
+    if baselines.update:
+        figure, said = own, f"as this run writes it to {file}"
+        why = f"{limit.relative}: no such figure in this run"
+    else:
+        old = baselines.bodies.get(name)
+        why = f"{limit.relative}: " + (
+            f"no baseline {file} yet" if old is None else f"{file} has no figure of that"
+        )
+        why += f"; pytest --pan-audit {UPDATE} writes it"
+        before = None if old is None else _figure(_measured(old, limit), limit)
+        # the file has rounded figures: one that rounds to the same is the same
+        figure, said = (own if before == now else before), f"in {file}"
+    if figure is None:
+        return limit, why
+    text = measures.find(limit.measure).text(figure)
+    origin = f"{limit.origin}: {limit.relative}, {text} {said}"
+    return replace(limit, bound=amount.of(figure), origin=origin), ""
+
+
+def _own(audit: Audit, limit: Limit) -> float | None:
+    """The audit's own figure, with all its digits."""
+    measured = audit.measures.get(limit.measure)
+    return None if measured is None else _figure(measured.to_json(), limit)
+
+
+def _measured(body: Mapping[str, Any], limit: Limit) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = body["measures"].get(limit.measure, {})
+    return found
+
+
+def _figure(measured: Mapping[str, Any], limit: Limit) -> float | None:
+    """The figure that a limit is about; None where it is undefined or not there."""
+    found: list[float | None]
+    if limit.target:
+        found = [(measured.get("classes") or {}).get(limit.target)]
+    elif limit.layer:
+        sites = measured.get("sites") or {}
+        found = [value for layer, value in sites.items() if limit.binds(layer)]
+    else:
+        found = [measured.get("value")]
+    known = [value for value in found if value is not None and math.isfinite(value)]
+    return (max if limit.direction == "max" else min)(known, default=None)
+
+
+def compared(audit: Audit, baselines: Baselines) -> Compared:
+    """What is better, worse or otherwise not as in the baseline, and what else has changed."""
+    name = str(audit.model["name"])
+    file = baselines.file(name)
+    old = baselines.bodies.get(name)
+    if audit.partial:
+        return Compared(file=file, missing="the audit is incomplete")
+    if old is None:
+        return Compared(file=file, missing="no baseline yet")
+    before, after = baseline.restricted(old, audit.settings.probes), baseline.body_of(audit)
+    pair = comparison.pair(before, after)
+    return Compared(
+        file=file,
+        rows=pair.rows,
+        layers=tuple(_layers(before, after)),
+        differences=pair.differences,
+    )
+
+
+def _layers(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Row]:
+    """The layers with another number of PANs, those that changed most first."""
+    old, new = comparison.layers(before), comparison.layers(after)
+    rows = [
+        Row(
+            "pan_count",
+            old[layer],
+            new[layer],
+            "worse" if new[layer] > old[layer] else "better",
+            layer,
+        )
+        for layer in new
+        if layer in old and new[layer] != old[layer]
+    ]
+    yield from sorted(rows, key=lambda row: -abs((row.after or 0) - (row.before or 0)))
+
+
+def keep(audits: Iterable[Audit], baselines: Baselines) -> Kept:
+    """Compares each audit with its baseline and, where the run is to, writes the new one.
+
+    Only files of audits that are complete are written; no other is touched.
+    """
+    every = tuple(audits)
+    named: dict[str, list[Audit]] = {}
+    for audit in every:
+        if not audit.partial:
+            named.setdefault(str(audit.model["name"]), []).append(audit)
+    errors: dict[str, str] = {}
+    kept = []
+    for audit in every:
+        name = str(audit.model["name"])
+        found = compared(audit, baselines)
+        twins = named.get(name, [])
+        if len(twins) > 1 and not audit.partial:
+            missing = (
+                f"{len(twins)} audits of this run have this name and a baseline is one's: name "
+                "them apart by the fixture pan_name, or by pan(..., name=...)"
+            )
+            found = Compared(file=found.file, missing=missing)
+            if baselines.update or any(v.limit.relative for twin in twins for v in twin.verdicts):
+                errors[f"pan::baseline::{name}"] = f"{name}: {missing}"
+        elif baselines.update:
+            found, error = _updated(audit, found, baselines)
+            errors |= {f"pan::baseline::{name}": error} if error else {}
+        kept.append(replace(audit, baseline=found))
+    return Kept(tuple(kept), errors)
+
+
+def _updated(audit: Audit, found: Compared, baselines: Baselines) -> tuple[Compared, str]:
+    """Writes the audit's baseline; what became of it, and the error if nothing did."""
+    name = str(audit.model["name"])
+    if audit.partial:
+        why = "NOT written: the audit is incomplete"
+        return replace(found, written=why), f"{found.file}: {why}"
+    body, lost = baseline.united(baselines.bodies.get(name), baseline.body_of(audit))
+    if lost:
+        why = (
+            f"NOT written: it has {', '.join(lost)}, which this run did not measure, of other "
+            "weights, images, settings or versions; update it in a run with all limits and "
+            "probes, or delete it"
+        )
+    else:
+        try:
+            return replace(found, written=baseline.write(baselines, name, body)), ""
+        except OSError as error:
+            why = f"NOT written: {type(error).__name__}: {error}"
+    return replace(found, written=why), f"{found.file}: {why}"
