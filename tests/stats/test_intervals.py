@@ -62,7 +62,7 @@ def test_the_basic_interval_mirrors_the_quantiles_at_the_figure() -> None:
 
 
 def test_a_quantile_far_out_is_expected_beyond_what_few_images_show() -> None:
-    """Of 80 exponential draws the 99th percentile is below the true log(100) more often than not, and
+    """Of 80 exponential draws the 99th percentile is below the true log(100) more often than not;
     what ends at the largest draw, as a bootstrap does, holds it in 1 - 0.99^80 = 55 % at most.
     """
     held = below = 0
