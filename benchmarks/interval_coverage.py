@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from pytest_pan.convergence import Interval
 from pytest_pan.instrument.gate import borrowed
@@ -28,7 +29,7 @@ from pytest_pan.probes import pans, stability
 from pytest_pan.probes.states import State, States
 from pytest_pan.probes.swaps import Swap, plans, run
 from pytest_pan.records import Settings
-from pytest_pan.stats import intervals, odds
+from pytest_pan.stats import intervals, odds, subsamples
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 import networks
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=16)
     parser.add_argument("--draws", type=int, default=40)
     parser.add_argument("--sizes", type=int, nargs="*", default=[20, 40, 80, 160])
+    parser.add_argument("--only-outputs", action="store_true", help="leave the counts of PANs out")
     options = parser.parse_args()
     networks.CROPS = options.crops
     images, labels = networks.photographs(*networks.IMAGENET).tensors
@@ -51,7 +53,8 @@ def main() -> None:
         pans.gather(network, batches, pool)
         found = pans.detect(pool, Settings())
         logits = torch.stack(list(outputs(network, images, found)))
-    truth = {**of_pans(pool), **of_outputs(logits, labels, 0)}
+    counts = (lambda states: {}) if options.only_outputs else of_pans
+    truth = {**counts(pool), **of_outputs(logits, labels, 0)}
     print(f"pool of {len(images)} images:")
     print("  " + ", ".join(f"{name} {value:.4g}" for name, (value, _) in truth.items()))
     for size in options.sizes:
@@ -59,7 +62,8 @@ def main() -> None:
         for draw in range(options.draws):
             generator = torch.Generator().manual_seed(draw)
             some = torch.randperm(len(images), generator=generator)[:size]
-            audit = {**of_pans(part_of(pool, some)), **of_outputs(logits[:, some], labels[some], 0)}
+            part = pool if options.only_outputs else part_of(pool, some)
+            audit = {**counts(part), **of_outputs(logits[:, some], labels[some], 0)}
             for name, figure in audit.items():
                 drawn[name].append(figure)
         print(f"{options.draws} audits of {size} images:")
@@ -118,33 +122,38 @@ def outputs(network: nn.Module, images: Tensor, found: pans.Detected) -> Iterato
 def of_outputs(logits: Tensor, labels: Tensor, seed: int) -> Figures:
     """Figures of the outputs with their intervals, of logits (1 + plans, N, K)."""
     original, pan = logits[0], logits[1]
-    drawn = odds.weights(0, len(labels), seed)
+    groups = subsamples.group_of(0, len(labels), seed)
+    drawn = torch.cat([odds.weights(0, len(labels), seed), one_hot(groups, 8).T.double()])
     sums = [odds.ClassSums() for _ in logits]
     for each, plan in zip(sums, logits, strict=True):
         each.add(plan.softmax(1), drawn)
-    shift, replicates = odds.largest(sums[1], sums[0])
-    others = [odds.largest(each, sums[0]) for each in sums[2:]]
-    excess = shift - sum(value for value, _ in others) / DRAWS
-    mean = torch.stack([values for _, values in others]).mean(0)
-    shifted = float((odds.log_odds(sums[1], sums[0]).abs() > SHIFTED).sum())
+    shift, *others = (odds.largest(each, sums[0]) for each in sums[1:])
+    means = [torch.stack(each).mean(0) for each in zip(*others, strict=True)]
+    excess = [a - b for a, b in zip(shift, means, strict=True)]
+    shifted = odds.shifted(sums[1], sums[0], SHIFTED)
     flips = (original.argmax(1) != pan.argmax(1)).double()
     low, high = intervals.of_mean(flips, seed=seed)
     right = [(plan.argmax(1) == labels).double() for plan in (original, pan)]
     moved = (original - pan).abs().sum(1).double()
     return {
-        "log_odds_shift": (shift, odds.basic_interval(shift, replicates)),
-        "log_odds_excess": (excess, odds.basic_interval(excess, replicates - mean)),
-        "classes_shifted": (shifted, odds.shifted_interval(sums[1], sums[0], SHIFTED)),
+        "log_odds_shift": (float(shift[0]), ends(shift)),
+        "log_odds_excess": (float(excess[0]), ends(excess)),
+        "classes_shifted": (float(shifted[0]), ends(shifted)),
         "prediction_flips": (float(flips.sum()), (low * len(flips), high * len(flips))),
         "sample_influence": (
             odds.quantile(moved, 0.99),
-            intervals.of_quantile(moved, 0.99, seed=seed),
+            intervals.trend_of_quantile(moved, groups, 0.99),
         ),
         "accuracy_drop": (
             float((right[0] - right[1]).mean()),
             intervals.of_mean(right[0] - right[1], seed=seed),
         ),
     }
+
+
+def ends(figures: list[Tensor]) -> Interval:
+    low, high = subsamples.interval(*figures)
+    return float(low), float(high)
 
 
 if __name__ == "__main__":

@@ -231,7 +231,7 @@ class _Job:
             forward = self._now()
             load = self.source.waited
             try:
-                found = pans.findings(ready, states, self.settings)
+                found = pans.findings(ready, states, self.settings, whole=failure is None)
             except BaseException as error:
                 failure, found = failure or error, pans.nothing()
         facts = self.source.facts()

@@ -114,7 +114,7 @@ class Influence:
     sample_influence: float = 0.0
     """99th percentile over images of the distance between the outputs."""
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """By measure, the 95 % bootstrap interval over images of this plan's figure."""
+    """By measure, the 95 % interval over images of this plan's figure."""
     distances: tuple[float, ...] = ()
     """Deciles of that distance, from the smallest to the largest: eleven numbers."""
     samples: tuple[Sample, ...] = ()
@@ -181,7 +181,7 @@ class Control:
     draws: tuple[float, ...]
     low: float | None = None
     high: float | None = None
-    """95 % bootstrap interval over images of the value, where there is one."""
+    """95 % interval over images of the value, where there is one."""
 
     @property
     def excess(self) -> float:

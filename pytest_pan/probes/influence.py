@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
-from pytest_pan.convergence import Interval
+from pytest_pan.convergence import LEAST_IMAGES, Interval
 from pytest_pan.distributed import Processes
 from pytest_pan.errors import InputError
 from pytest_pan.instrument.halves import Halves
@@ -17,7 +18,7 @@ from pytest_pan.probes import outputs
 from pytest_pan.probes.outputs import Pick, Reading
 from pytest_pan.probes.swaps import Swap, run
 from pytest_pan.probes.tallies import Tally, in_order, right, right5
-from pytest_pan.stats import intervals, odds
+from pytest_pan.stats import intervals, odds, subsamples
 
 Batch = tuple[Tensor, Tensor | None]
 Watch = Callable[[nn.Module, Tensor], object]
@@ -147,6 +148,8 @@ class Comparison:
         )
         keep = self._finite(before, after, first)
         drawn = odds.weights(first, len(keep), self._seed)
+        groups = subsamples.group_of(first, len(keep), self._seed)
+        drawn = torch.cat([drawn, one_hot(groups, subsamples.GROUPS).T.to(drawn.dtype)])
         if not keep.all():
             before, after = outputs.select(before, keep), [outputs.select(r, keep) for r in after]
             images, drawn = images[keep.to(images.device)], drawn[:, keep]
@@ -276,31 +279,39 @@ class Comparison:
     def excess_interval(self, plan: int, draws: Sequence[int]) -> Interval:
         """Interval of a plan's largest |log-odds| less the mean of the draws', by their numbers.
 
-        Images are drawn for all of them at once, so that what they have in common cancels.
+        The same subsamples for all of them, so that what they have in common cancels.
         """
-        value, replicates = odds.largest(self._tallies[plan].sums, self._have.sums)
-        others = [odds.largest(self._tallies[draw].sums, self._have.sums) for draw in draws]
-        excess = value - sum(other for other, _ in others) / len(others)
-        drawn = torch.stack([other for _, other in others]).mean(0)
-        return odds.basic_interval(excess, replicates - drawn)
+        sums = self._have.sums
+        figures = odds.largest(self._tallies[plan].sums, sums)
+        others = [odds.largest(self._tallies[draw].sums, sums) for draw in draws]
+        means = [torch.stack(each).mean(0) for each in zip(*others, strict=True)]
+        low, high = subsamples.interval(*(a - b for a, b in zip(figures, means, strict=True)))
+        return float(low), float(high)
 
     def _intervals(self, tally: Tally) -> dict[str, tuple[float, float]]:
         """By measure, the bootstrap interval over images of what this plan does."""
         found: dict[str, tuple[float, float]] = {}
         have, seed = self._have, self._seed
-        if have.sums:
-            low, high = odds.basic_interval(*odds.largest(tally.sums, have.sums))
-            found["log_odds_shift"] = max(low, 0.0), max(high, 0.0)
-            found["classes_shifted"] = odds.shifted_interval(tally.sums, have.sums, SHIFTED)
+        several = have.images >= LEAST_IMAGES
+        if have.sums and several:
+            found["log_odds_shift"] = _above_0(odds.largest(tally.sums, have.sums))
+            found["classes_shifted"] = _above_0(odds.shifted(tally.sums, have.sums, SHIFTED))
         if tally.changes:
             low, high = intervals.of_mean(in_order(tally.changes), seed=seed)
             found["prediction_flips"] = low * have.images, high * have.images
         if tally.losses:
             found["accuracy_drop"] = intervals.of_mean(in_order(tally.losses), seed=seed)
-        if tally.affected.distances:
+        if tally.affected.distances and several:
+            numbers = sorted(tally.affected.distances)
+            groups = subsamples.group_of(0, numbers[-1] + 1, seed)[numbers]
             moved = tally.affected.in_order()
-            found["sample_influence"] = intervals.of_quantile(moved, 0.99, seed=seed)
+            found["sample_influence"] = intervals.trend_of_quantile(moved, groups, 0.99)
         return found
+
+
+def _above_0(figures: list[Tensor]) -> Interval:
+    low, high = (max(float(end), 0.0) for end in subsamples.interval(*figures))
+    return low, high
 
 
 def _sample(index: int, distance: float, data: object) -> Sample:

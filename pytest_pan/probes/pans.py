@@ -101,12 +101,18 @@ def gather(
         tick(states.images)
 
 
-def findings(model: nn.Module, states: States, settings: Settings) -> Findings:
-    """Statistics, labels, portraits and measures of what was gathered."""
+def findings(
+    model: nn.Module, states: States, settings: Settings, *, whole: bool = True
+) -> Findings:
+    """Statistics, labels, portraits and measures of what was gathered; with subsamples, where that
+    is the ``whole`` of the images: who stopped an audit does not wait for them.
+    """
     detected = detect(states, settings)
     skips = states.skips | detected.skips
     skips |= dict(unseen_convolutions(model, {*states.by_site, *states.skips}))
-    again = stability.examine(states, detected.near, theta=settings.theta, seed=settings.seed)
+    again = Stability(why_not="the audit stopped early")
+    if whole:
+        again = stability.examine(states, detected.near, theta=settings.theta, seed=settings.seed)
     neurons = [
         replace(neuron, stability=again.shares.get(neuron.site, {}).get(neuron.channel))
         for neuron in portrayed(detected.neurons, states.by_site)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from pytest_pan.stats.odds import LEVEL, REPLICATES, basic_interval
+from pytest_pan.stats import subsamples
+from pytest_pan.stats.odds import LEVEL, REPLICATES, basic_interval, quantile
 
 Interval = tuple[float, float]
 
@@ -18,20 +19,21 @@ def of_mean(values: Tensor, *, seed: int) -> Interval:
     return _interval(len(values), seed, lambda drawn: float(drawn @ exact / drawn.sum()))
 
 
-def of_quantile(values: Tensor, share: float, *, seed: int) -> Interval:
-    """95 % interval of a quantile: values (N,), ``share`` from 0 to 1.
+def trend_of_quantile(values: Tensor, groups: Tensor, share: float) -> Interval:
+    """95 % interval of a quantile far out, of which few images tell: values and groups (N,).
 
-    The quantile of a replicate is the smallest value below which, itself included, at least that
-    share of its weight lies.
+    By subsamples, as for counts (:mod:`pytest_pan.stats.subsamples`): resampled images repeat the
+    largest values there are, and never go beyond.
     """
-    ranked, order = values.double().sort()
 
-    def figure(drawn: Tensor) -> float:
-        below = drawn[order].cumsum(0)
-        at = int(torch.searchsorted(below, share * below[-1]))
-        return float(ranked[min(at, len(ranked) - 1)])
+    def figures(plan: list[subsamples.Subsample]) -> Tensor:
+        chosen = [values[torch.isin(groups, torch.tensor(part))] for part in plan]
+        found = [quantile(some.double(), share) for some in chosen]
+        return torch.tensor(found, dtype=torch.float64)
 
-    return _interval(len(values), seed, figure)
+    whole = torch.tensor(quantile(values.double(), share), dtype=torch.float64)
+    ends = subsamples.interval(whole, figures(subsamples.halves()), figures(subsamples.quarters()))
+    return float(ends[0]), float(ends[1])
 
 
 def of_largest_sum(values: Tensor, *, seed: int) -> Interval:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pytest_pan.stats import subsamples
+
 REPLICATES = 200
 LEVEL = 0.95
 _STRIDE = 1_000_003
@@ -48,7 +50,9 @@ class ClassSums:
         self._classes = 0
 
     def add(self, probabilities: Tensor, drawn: Tensor) -> None:
-        """Takes a batch: probabilities (N, K), bootstrap weights (REPLICATES, N)."""
+        """Takes a batch: probabilities (N, K), bootstrap weights (REPLICATES, N), and below them
+        where subsamples are wanted who is in which group: (GROUPS, N) of 0 and 1.
+        """
         parts = _parts(probabilities.detach().to("cpu", torch.float64))
         if not self:
             self._classes = probabilities.shape[1]
@@ -77,7 +81,12 @@ class ClassSums:
     @property
     def replicates(self) -> Tensor:
         """(REPLICATES, K) float64."""
-        return self._whole(self._replicates)
+        return self._whole(self._replicates[:REPLICATES])
+
+    @property
+    def groups(self) -> Tensor:
+        """(GROUPS, K) float64."""
+        return self._whole(self._replicates[REPLICATES:])
 
     def _whole(self, parts: Tensor) -> Tensor:
         whole = torch.zeros_like(parts[..., : self._classes])
@@ -116,10 +125,23 @@ def log_odds_interval(plan: ClassSums, original: ClassSums) -> tuple[Tensor, Ten
     return low, high
 
 
-def largest(plan: ClassSums, original: ClassSums) -> tuple[float, Tensor]:
-    """The largest |log-odds| of any class, and that of each bootstrap replicate (REPLICATES,)."""
-    value = float(log_odds(plan, original).abs().max())
-    return value, _log_ratio(plan.replicates, original.replicates).abs().amax(1)
+def largest(plan: ClassSums, original: ClassSums) -> list[Tensor]:
+    """The largest |log-odds| of any class: of all images (), of halves (R,), of quarters (Q,)."""
+    return [ratios.abs().amax(-1) for ratios in _by_subsample(plan, original)]
+
+
+def shifted(plan: ClassSums, original: ClassSums, threshold: float) -> list[Tensor]:
+    """Classes whose |log-odds| exceed a threshold: of all images, of halves, of quarters."""
+    return [(r.abs() > threshold).sum(-1).double() for r in _by_subsample(plan, original)]
+
+
+def _by_subsample(plan: ClassSums, original: ClassSums) -> list[Tensor]:
+    """Log-odds of all images (K,), of halves (R, K), of quarters (Q, K)."""
+    found = [log_odds(plan, original)]
+    for parts in (subsamples.halves(), subsamples.quarters()):
+        sums = [subsamples.unions(each.groups, parts) for each in (plan, original)]
+        found.append(_log_ratio(*sums))
+    return found
 
 
 def basic_interval(value: float, replicates: Tensor) -> tuple[float, float]:
@@ -131,14 +153,6 @@ def basic_interval(value: float, replicates: Tensor) -> tuple[float, float]:
     tail = (1 - LEVEL) / 2
     ends = torch.quantile(replicates, torch.tensor([tail, 1 - tail], dtype=torch.float64))
     return 2 * value - float(ends[1]), 2 * value - float(ends[0])
-
-
-def shifted_interval(plan: ClassSums, original: ClassSums, threshold: float) -> tuple[float, float]:
-    """Bootstrap interval of the number of classes whose |log-odds| exceed a threshold."""
-    counts = (_log_ratio(plan.replicates, original.replicates).abs() > threshold).sum(1).double()
-    tail = (1 - LEVEL) / 2
-    ends = torch.quantile(counts, torch.tensor([tail, 1 - tail], dtype=torch.float64))
-    return float(ends[0]), float(ends[1])
 
 
 def _log_ratio(above: Tensor, below: Tensor) -> Tensor:

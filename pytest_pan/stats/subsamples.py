@@ -24,6 +24,9 @@ GROUPS = 8
 _QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365)
 """97.5 % of Student's t for 1 to 7 degrees of freedom."""
 
+_STRIDE = 1_000_033
+"""Between the seeds' series."""
+
 MOST_PAIRS = len(_QUANTILES)
 
 Subsample = tuple[int, ...]
@@ -35,6 +38,24 @@ def in_groups(images: int, seed: int) -> tuple[Tensor, list[int]]:
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(images, generator=generator)
     return order, [round(images * group / GROUPS) for group in range(GROUPS + 1)]
+
+
+def group_of(first: int, images: int, seed: int) -> Tensor:
+    """The groups of images by their numbers, from ``first`` on, (images,) int: of eight in a row
+    one in each. They depend on number and seed only, so that what is summed by group streams and
+    merges; how many images there will be need not be known.
+    """
+    found, generator = [], torch.Generator()
+    for block in range(first // GROUPS, (first + images - 1) // GROUPS + 1):
+        generator.manual_seed((seed * _STRIDE + block) % 2**63)
+        found.append(torch.randperm(GROUPS, generator=generator))
+    start = first % GROUPS
+    return torch.cat(found)[start : start + images]
+
+
+def unions(groups: Tensor, plan: list[Subsample]) -> Tensor:
+    """Sums of groups over the subsamples of a plan: (GROUPS, ...) -> (S, ...)."""
+    return torch.stack([groups[list(part)].sum(0) for part in plan])
 
 
 def eighths() -> list[Subsample]:

@@ -7,8 +7,8 @@ from itertools import combinations, pairwise
 import pytest
 import torch
 
-from pytest_pan.stats import subsamples
-from pytest_pan.stats.subsamples import GROUPS, halves, in_groups, interval, quarters
+from pytest_pan.stats import odds, subsamples
+from pytest_pan.stats.subsamples import GROUPS, group_of, halves, in_groups, interval, quarters
 
 
 def test_each_pair_of_halves_shares_the_groups_out_and_two_pairs_are_balanced() -> None:
@@ -97,3 +97,28 @@ def test_the_seed_deals_the_images_out() -> None:
     assert in_groups(40, 1)[0].tolist() == in_groups(40, 1)[0].tolist()
     assert in_groups(40, 1)[0].tolist() != in_groups(40, 2)[0].tolist()
     assert len(subsamples.eighths()) == GROUPS
+
+
+def test_groups_by_number_are_the_same_in_any_parts_and_one_of_each_among_eight() -> None:
+    whole = group_of(0, 61, seed=5)
+    parts = [group_of(first, n, seed=5) for first, n in ((0, 1), (1, 9), (10, 30), (40, 21))]
+    assert torch.equal(torch.cat(parts), whole)
+    assert all(sorted(eight.tolist()) == list(range(8)) for eight in whole[:56].view(7, 8))
+
+
+def test_odds_of_a_half_are_those_of_its_images_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    plain, swapped = (torch.randn(48, 5, generator=generator).softmax(1) for _ in range(2))
+    groups = group_of(0, 48, seed=2)
+    drawn = torch.cat([odds.weights(0, 48, 2), (groups == torch.arange(8)[:, None]).double()])
+    sums = [odds.ClassSums(), odds.ClassSums()]
+    for each, shares in zip(sums, (swapped, plain), strict=True):
+        each.add(shares[:20], drawn[:, :20])
+        each.add(shares[20:], drawn[:, 20:])
+    of_all, by_half, by_quarter = odds.largest(*sums)
+    for part, found in ((halves()[3], by_half[3]), (quarters()[2], by_quarter[2])):
+        mine = torch.isin(groups, torch.tensor(part))
+        ratio = swapped[mine].double().sum(0) / plain[mine].double().sum(0)
+        assert float(found) == pytest.approx(float(ratio.log().abs().max()))
+    ratio = swapped.double().sum(0) / plain.double().sum(0)
+    assert float(of_all) == pytest.approx(float(ratio.log().abs().max()))
