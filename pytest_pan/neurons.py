@@ -20,7 +20,7 @@ class Side(enum.Flag):
     R = 8
 
     def __str__(self) -> str:
-        return "".join(side.name or "" for side in Side if side in self)
+        return _LETTERS[self.value]
 
     @classmethod
     def parse(cls, letters: str) -> Side:
@@ -32,6 +32,8 @@ class Side(enum.Flag):
 
 
 SIDES = "TBLR"
+_LETTERS = ["".join(s for i, s in enumerate(SIDES) if value >> i & 1) for value in range(16)]
+"""By a side's value; a report asks for them by the ten thousands."""
 NO_SIDE = Side(0)
 PAN_TYPES: tuple[str, ...] = (
     *("T", "B", "L", "R", "TB", "TL", "TR", "BL", "BR", "LR"),
