@@ -126,7 +126,7 @@ def test_everywhere_the_same_figures_and_verdicts_come_out(
         monkeypatch.setenv(name, value)
     run = ready.runpytest_inprocess if place in IN_PROCESS else ready.runpytest_subprocess
     types = ("json", "html", "markdown")
-    result = run("--pan-audit", *(f"--pan-report={type}" for type in types), *arguments)
+    result = run("--pan-audit", *(f"--pan-report={kind}" for kind in types), *arguments)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     if place != "no terminal":
         result.assert_outcomes(passed=1, failed=1)
