@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_pan.errors import AuditError, ConfigError, PanError
-from pytest_pan.ratchet import hold
 from pytest_pan.records import Audit, Limit, Settings, Verdict
 
 if TYPE_CHECKING:
@@ -188,6 +187,8 @@ class Ledger:
 
     def judge(self, audit: Audit, limits: Iterable[Limit]) -> tuple[Verdict, ...]:
         """Verdicts on the limits, kept for the report."""
+        from pytest_pan.ratchet import hold
+
         verdicts = hold(audit, limits, self.baselines)
         for verdict in verdicts:
             self._send(audit, verdict=verdict.to_json())
