@@ -70,6 +70,8 @@ def near(statistics: KS, theta: float, images: int) -> Near:
 
 def nearest(theta: float, images: int) -> float:
     """From which statistics on a neuron is looked at again."""
+    if images < LEAST_IMAGES:
+        return theta
     return theta - max((margin(part, images) for part in plan_of(images)), default=0.0)
 
 
