@@ -3,10 +3,10 @@
     python benchmarks/cached.py [--network resnet50] [--images 64] [--repeat 3] [--influence]
 
 A repo is written into a temporary folder: weights on disk (untrained, so nearly three in four
-neurons are PANs and the HTML report has all its charts), JPEG files of 500x375, the default transform,
-a JSON report. The first run makes the audit, the others find it, with and without an HTML report.
-Beside them, what a process pays for importing torch and torchvision alone. Other plugins that
-take their time (hypothesis) are left out. JSON on the standard output.
+neurons are PANs and the HTML report has all its charts), JPEG files of 500x375, the default
+transform, a JSON report. The first run makes the audit, the others find it, with and without an
+HTML report. Beside them, what a process pays for importing torch and torchvision alone. Other
+plugins that take their time (hypothesis) are left out. JSON on the standard output.
 """
 
 from __future__ import annotations
