@@ -14,7 +14,7 @@ from pytest_pan.baseline import Baselines
 from pytest_pan.changes import Compared
 from pytest_pan.judge import explain
 from pytest_pan.ratchet import compared, hold, keep
-from pytest_pan.records import Audit, Measured, Settings
+from pytest_pan.records import Audit, Measured, Settings, Verdict
 
 CHANNELS = 10
 
@@ -142,6 +142,23 @@ def test_a_verdict_says_where_its_bound_is_from() -> None:
     (verdict,) = hold(net(a=3), limits, beside(net(a=2)))
     assert (verdict.limit.bound, verdict.limit.relative) == (3.0, "baseline+50%")
     assert verdict.limit.origin == "marker of test_x: baseline+50%, 2 in b/net.json"
+
+
+@pytest.mark.parametrize(("now", "decided"), [(2, "pass"), (3, "fail")])
+def test_on_the_same_images_sampling_leaves_nothing_open_on_others_it_does(
+    monkeypatch: pytest.MonkeyPatch, now: int, decided: str
+) -> None:
+    open_: Any = "inconclusive"
+
+    def undecided(audit: Audit, limits: Any) -> tuple[Verdict, ...]:
+        value = audit.measures["pan_count"].value
+        return tuple(Verdict(limit=limit, value=value, outcome=open_) for limit in limits)
+
+    monkeypatch.setattr("pytest_pan.ratchet.judge", undecided)
+    before = beside(net(a=2))
+    assert outcome(net(a=now), before, "max_pan_count", "baseline") == decided
+    others = changed(net(a=now), "images", digest="other photographs")
+    assert outcome(others, before, "max_pan_count", "baseline") == open_
 
 
 def changed(audit: Audit, part: str, **facts: Any) -> Audit:
