@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_pan.changes import UPDATE
 from pytest_pan.errors import ConfigError
 from pytest_pan.measures import BY_NAME, PROBES
 from pytest_pan.records import Audit
 from pytest_pan.report.comparison import Body, settings_of_figures
 from pytest_pan.report.files import write_text
+from pytest_pan.switches import UPDATE
 
 SCHEMA = "pytest-pan-baseline/1"
 """Version of the files; the number rises when a key changes its meaning or goes."""

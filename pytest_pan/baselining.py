@@ -7,35 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_pan.changes import UPDATE
 from pytest_pan.declared import FILE, Declared
 from pytest_pan.errors import ConfigError
 from pytest_pan.options import in_ini_file
 from pytest_pan.records import Limit
+from pytest_pan.switches import UPDATE
 
 if TYPE_CHECKING:
     from pytest_pan.baseline import Baselines
-
-
-def add(parser: pytest.Parser) -> None:
-    """Declares the options."""
-    group = parser.getgroup("pan")
-    group.addoption(
-        "--pan-baseline",
-        dest="pan_baseline",
-        metavar="DIR",
-        default=None,
-        help="compare each audit with its baseline, a JSON file in DIR (from the rootdir), which "
-        'limits such as max_pan_fraction="baseline+10%%" are relative to',
-    )
-    parser.addini("pan_baseline", "directory of baselines, from the rootdir", default=None)
-    group.addoption(
-        UPDATE,
-        action="store_true",
-        dest="pan_update_baseline",
-        default=False,
-        help="write the baseline of every audit that this run completes; no other is touched",
-    )
 
 
 def refuse_update(config: pytest.Config) -> None:

@@ -17,19 +17,6 @@ _FOLDER, _LASTING = "pan_cache", "pan_cache_lasting"
 """What a worker is told."""
 
 
-def add(parser: pytest.Parser) -> None:
-    """Declares the options."""
-    parser.getgroup("pan").addoption(
-        "--pan-no-cache",
-        action="store_true",
-        dest="pan_no_cache",
-        default=False,
-        help="make every audit anew, and keep none; else one of the same model, images and "
-        "settings is taken from pytest's cache directory",
-    )
-    parser.addini("pan_cache", "keep audits in pytest's cache directory", type="bool", default=True)
-
-
 def why_unwanted(config: pytest.Config) -> str:
     """Why the options want no cache; empty if they do. UsageError for a wrong value."""
     if config.getoption("pan_no_cache"):

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
-UPDATE = "--pan-update-baseline"
-"""The option that writes baselines."""
-
 Change = Literal["worse", "lost", "better", "same", "new", "unknown"]
 
 _NOTHING_ELSE = (

@@ -13,9 +13,9 @@ from pytest_pan import measures, relative
 from pytest_pan.checks import check
 from pytest_pan.errors import ConfigError
 from pytest_pan.records import Limit, Settings
+from pytest_pan.switches import LIMIT
 
 FILE = "pyproject.toml"
-COMMAND_LINE = "--pan-limit"
 
 _SPEC = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 _SPECS = {"transform": "attribute", "outputs": "attribute", "classes": "attribute"}
@@ -111,7 +111,7 @@ def on_command_line(texts: Iterable[str]) -> tuple[Limit, ...]:
     whole: dict[str, float | str] = {}
     parts: dict[str, dict[str, float | str]] = {}
     for text in texts:
-        where = f"{COMMAND_LINE}={text}"
+        where = f"{LIMIT}={text}"
         name, equals, number = text.rpartition("=")
         if not (name and equals):
             example = "max_pan_fraction=0.03, max_pan_fraction[features.1.*]=0.2"
@@ -127,7 +127,7 @@ def on_command_line(texts: Iterable[str]) -> tuple[Limit, ...]:
     return tuple(
         limit
         for keyword, bounds in (*whole.items(), *parts.items())
-        for limit in measures.limits(keyword, bounds, origin=COMMAND_LINE)
+        for limit in measures.limits(keyword, bounds, origin=LIMIT)
     )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -15,24 +14,6 @@ from pytest_pan.measures import PROBES
 from pytest_pan.plans import MODES, TASKS
 from pytest_pan.ranks import launched
 from pytest_pan.records import PRECISIONS, Limit, Settings
-
-MARKER = (
-    "pan(max_<measure>=..., min_<measure>=...): audit the padding of the model in the fixture "
-    "pan_model on the images in pan_images, and fail beyond a limit, e.g. max_pan_fraction=0.03"
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Option:
-    """One setting, on the command line as ``--pan-NAME`` and in the ini file as ``pan_NAME``."""
-
-    name: str
-    parse: Callable[[str], Any]
-    allowed: str
-    help: str
-    cli: bool = True
-    type: Literal["string", "int", "float"] = "string"
-    """In the ini file: pytest's native TOML section gives numbers as numbers."""
 
 
 def _theta(text: str) -> float:
@@ -73,130 +54,21 @@ def _probes(text: str) -> tuple[str, ...]:
 
 _MODES = tuple(mode for mode in MODES if mode != "zeros")
 
-_OPTIONS = (
-    _Option(
-        name="probes",
-        parse=_probes,
-        allowed=", ".join(PROBES),
-        help="what to look for: pans (always), influence, intrusion; comma-separated. A limit on "
-        "a measure of another probe asks for it by itself",
-    ),
-    _Option(
-        name="mode",
-        parse=_one_of(*_MODES),
-        allowed=", ".join(_MODES),
-        help="padding that the influence probe swaps in; reflect by default",
-    ),
-    _Option(
-        name="draws",
-        parse=_from(0),
-        allowed="a whole number from 0",
-        help="random neurons' draws that the influence probe compares with; 3 by default",
-        type="int",
-    ),
-    _Option(
-        name="task",
-        parse=_one_of(*TASKS),
-        allowed=", ".join(TASKS),
-        help="what the outputs are, where their shape does not tell (multilabel, embedding)",
-        cli=False,
-    ),
-    _Option(
-        name="device",
-        parse=str,
-        allowed="auto, cpu, cuda, cuda:N",
-        help="where the model runs: auto (the first GPU, else the CPU), cpu, cuda, cuda:N",
-    ),
-    _Option(
-        name="precision",
-        parse=_one_of(*PRECISIONS),
-        allowed=", ".join(PRECISIONS),
-        help="what the model computes in: float32 (default, TF32 off), tf32 (a GPU that has it), "
-        "bfloat16 or float16 (autocast)",
-    ),
-    _Option(
-        name="batch_size",
-        parse=_from(1),
-        allowed="a whole number from 1",
-        help="images per forward pass (a DataLoader keeps its own); 32 by default",
-        type="int",
-    ),
-    _Option(
-        name="workers",
-        parse=_workers,
-        allowed="auto, a whole number from 0",
-        help="processes that load a folder's or a Dataset's images (a DataLoader has its own); "
-        "auto: up to 8 for files on their way to a GPU by the default transform, else none",
-    ),
-    _Option(
-        name="theta",
-        parse=_theta,
-        allowed="a number above 0, up to 1",
-        help="threshold of the Kolmogorov-Smirnov statistics; 0.5 by default, as published",
-        type="float",
-    ),
-    _Option(
-        name="seed",
-        parse=_from(0),
-        allowed="a whole number from 0",
-        help="seed of everything random, such as a data set's random crops; 0 by default",
-        type="int",
-    ),
-    _Option(
-        name="bad_images",
-        parse=_one_of("fail", "skip"),
-        allowed="fail, skip",
-        help="what a broken image file does: fail (default), or skip it and list it",
-        cli=False,
-    ),
-    _Option(
-        name="memory",
-        parse=_from(1),
-        allowed="a whole number of bytes from 1",
-        help="bytes that activation samples may take; 4 GiB by default",
-        cli=False,
-        type="int",
-    ),
-)
-
-
-def add(parser: pytest.Parser) -> None:
-    """Declares every option, on the command line and in the ini file."""
-    group = parser.getgroup("pan", "padding audit of CNNs (pytest-pan)")
-    group.addoption(
-        "--pan-audit",
-        action="store_true",
-        dest="pan_audit",
-        default=None,
-        help="run the padding audits; without it tests that need one are skipped",
-    )
-    parser.addini("pan_audit", "run the padding audits in every run", type="bool", default=False)
-    group.addoption(
-        "--pan-report",
-        action="append",
-        dest="pan_report",
-        metavar="TYPE[:DEST]",
-        default=[],
-        help="write a report, html, json or markdown, to DEST (pan-report.html, .json, .md by "
-        "default); markdown-append:FILE adds to a file, such as a CI job's summary; repeatable",
-    )
-    parser.addini("pan_report", "reports to write, TYPE[:DEST] each", type="args", default=[])
-    group.addoption(
-        declared.COMMAND_LINE,
-        action="append",
-        dest="pan_limit",
-        metavar="LIMIT=NUMBER",
-        default=[],
-        help="hold every declared model and every test marked pan against a limit, e.g. "
-        "max_pan_fraction=0.03, max_pan_fraction[features.1.*]=0.2; repeatable",
-    )
-    for option in _OPTIONS:
-        if option.cli:
-            flag = "--pan-" + option.name.replace("_", "-")
-            group.addoption(
-                flag, dest=f"pan_{option.name}", metavar="VALUE", default=None, help=option.help
-            )
-        parser.addini(f"pan_{option.name}", option.help, type=option.type, default=None)
+_OPTIONS: Mapping[str, tuple[Callable[[str], Any], str]] = {
+    "probes": (_probes, ", ".join(PROBES)),
+    "mode": (_one_of(*_MODES), ", ".join(_MODES)),
+    "draws": (_from(0), "a whole number from 0"),
+    "task": (_one_of(*TASKS), ", ".join(TASKS)),
+    "device": (str, "auto, cpu, cuda, cuda:N"),
+    "precision": (_one_of(*PRECISIONS), ", ".join(PRECISIONS)),
+    "batch_size": (_from(1), "a whole number from 1"),
+    "workers": (_workers, "auto, a whole number from 0"),
+    "theta": (_theta, "a number above 0, up to 1"),
+    "seed": (_from(0), "a whole number from 0"),
+    "bad_images": (_one_of("fail", "skip"), "fail, skip"),
+    "memory": (_from(1), "a whole number of bytes from 1"),
+}
+"""Of each setting how its text is read, and what it may be."""
 
 
 def active(config: pytest.Config) -> bool:
@@ -231,34 +103,34 @@ def read_declared(config: pytest.Config) -> declared.Declared:
 
 def on_command_line(config: pytest.Config) -> set[str]:
     """The names of the settings that the command line gives."""
-    return {o.name for o in _OPTIONS if config.getoption(f"pan_{o.name}", None) is not None}
+    return {name for name in _OPTIONS if config.getoption(f"pan_{name}", None) is not None}
 
 
 def settings(config: pytest.Config, table: Mapping[str, Any]) -> Settings:
     """The settings of this run: command line over ini file or ``[tool.pan]`` over default."""
     given = dict(table)
-    for option in _OPTIONS:
-        key = f"pan_{option.name}"
+    for name, (parse, allowed) in _OPTIONS.items():
+        key = f"pan_{name}"
         flag = "--" + key.replace("_", "-")
         given_here = config.getoption(key, None)
         where = in_ini_file(config, key)
         try:
             text = config.getini(key)
         except (TypeError, ValueError) as error:
-            raise _wrong(where, str(error), option.allowed) from None
-        if option.name in table and text not in (None, ""):
+            raise _wrong(where, str(error), allowed) from None
+        if name in table and text not in (None, ""):
             raise pytest.UsageError(
-                f"{where}, got {text!r}, and {option.name} in {declared.FILE} [tool.pan], got "
-                f"{table[option.name]!r}: one setting in two places; allowed: one of them"
+                f"{where}, got {text!r}, and {name} in {declared.FILE} [tool.pan], got "
+                f"{table[name]!r}: one setting in two places; allowed: one of them"
             )
         if given_here is not None:
             text, where = given_here, flag
         if text in (None, ""):
             continue
         try:
-            given[option.name] = option.parse(str(text))
+            given[name] = parse(str(text))
         except ValueError:
-            raise _wrong(where, repr(text), option.allowed) from None
+            raise _wrong(where, repr(text), allowed) from None
     return Settings(**given)
 
 

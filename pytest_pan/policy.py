@@ -16,17 +16,6 @@ POLICIES: tuple[Policy, ...] = get_args(Policy)
 POLICY = pytest.StashKey[Policy]()
 
 _KEY, _OPTION = "pan_inconclusive", "--pan-inconclusive"
-_HELP = (
-    "what a verdict does whose limit lies inside the figure's interval: fail, warn (default: the "
-    "test counts as inconclusive in the last line) or pass"
-)
-
-
-def add(parser: pytest.Parser) -> None:
-    """Declares the option, on the command line and in the ini file."""
-    group = parser.getgroup("pan")
-    group.addoption(_OPTION, dest=_KEY, metavar="VALUE", default=None, help=_HELP)
-    parser.addini(_KEY, _HELP, default=None)
 
 
 def read(config: pytest.Config, declared: Declared) -> Policy:

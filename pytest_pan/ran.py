@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from pytest_pan.declared import COMMAND_LINE
 from pytest_pan.records import Audit, Limit
+from pytest_pan.switches import LIMIT
 
 NOTHING = "pan::nothing_audited"
 """The id of the error of a run without an audit."""
@@ -136,7 +136,7 @@ def never_checked(
     for limit in everywhere:
         if (limit.direction, limit.measure) in judged:
             continue
-        if limit.origin == COMMAND_LINE or not narrow:
+        if limit.origin == LIMIT or not narrow:
             yield (
                 f"pan::never_checked::{limit.keyword}",
                 f"{limit.keyword} = {limit.written} ({limit.origin}) was never checked: no "

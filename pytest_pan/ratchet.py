@@ -9,10 +9,11 @@ from typing import Any
 
 from pytest_pan import baseline, measures, relative
 from pytest_pan.baseline import Baselines
-from pytest_pan.changes import UPDATE, Compared, Row
+from pytest_pan.changes import Compared, Row
 from pytest_pan.judge import judge
 from pytest_pan.records import Audit, Limit, Verdict
 from pytest_pan.report import comparison
+from pytest_pan.switches import UPDATE
 
 
 @dataclass(frozen=True, slots=True)

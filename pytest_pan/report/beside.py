@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_pan.changes import UPDATE, Compared, Row
+from pytest_pan.changes import Compared, Row
 from pytest_pan.report.differences import figures
+from pytest_pan.switches import UPDATE
 
 LAYERS = 5
 """Layers named."""
