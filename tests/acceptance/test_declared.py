@@ -99,7 +99,11 @@ def test_they_are_in_junit_and_in_one_report_with_and_without_xdist(
     assert case.get("classname") == "pan.net"
     assert case.find("failure") is not None
     values = {p.get("name"): p.get("value") for p in case.iter("property")}
-    assert values == {"pan_fraction": "1.0"}
+    assert values == {
+        "pan_fraction": "1.0",
+        "pan_fraction.outcome": "fail",
+        "pan_fraction.interval": "1 to 1",
+    }
 
 
 @pytest.mark.parametrize(
