@@ -198,6 +198,23 @@ def test_inactive_or_only_collecting_it_imports_nothing_heavy(pytester: pytest.P
     result.assert_outcomes(passed=1)
 
 
+def test_a_run_that_asks_for_no_audit_loads_next_to_nothing_of_the_package(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyprojecttoml('[project]\nname = "a"\ndependencies = ["pytest-pan", "pandas"]')
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_modules():
+            ours = {name for name in sys.modules if name.partition(".")[0] == "pytest_pan"}
+            light = {"pytest_pan", "pytest_pan.errors", "pytest_pan.plugin", "pytest_pan.switches"}
+            assert ours == light
+        """
+    )
+    pytester.runpytest_subprocess("-p", "no:hypothesispytest").assert_outcomes(passed=1)
+
+
 def test_collecting_under_the_option_imports_nothing_heavy(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TEST)
     pytester.makeconftest(
