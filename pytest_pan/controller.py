@@ -18,9 +18,8 @@ from pytest_pan.ledger import Ledger
 from pytest_pan.ran import NOTHING, Aim, Collected, Ran, never_checked, ran
 from pytest_pan.records import Audit, Limit
 from pytest_pan.report.files import append_text, write_text
+from pytest_pan.switches import USAGE
 
-USAGE = "pan_usage_error"
-"""Where a worker leaves the message of a wrong configuration."""
 COLLECTED = "pan_collected"
 """Where a worker leaves how many audits it was asked for."""
 

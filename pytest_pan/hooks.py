@@ -9,7 +9,7 @@ import pytest
 
 from pytest_pan import asking, baselining, caching, destinations, options, policy
 from pytest_pan.companion import Companion, be_silent
-from pytest_pan.controller import COLLECTED, USAGE, Controller
+from pytest_pan.controller import COLLECTED, Controller
 from pytest_pan.declared import Declared, model_table
 from pytest_pan.errors import ConfigError
 from pytest_pan.items import (
@@ -24,7 +24,7 @@ from pytest_pan.ledger import Ledger
 from pytest_pan.ran import counted
 from pytest_pan.ranks import launched
 from pytest_pan.records import Audit, Settings
-from pytest_pan.switches import FIXTURES
+from pytest_pan.switches import FIXTURES, USAGE
 
 _PLACE = pytest.StashKey[int]()
 """The number of an item among those collected: the same in all of xdist's workers."""
@@ -35,8 +35,8 @@ _DROPPED = pytest.StashKey[list[str]]()
 def configure(config: pytest.Config) -> None:
     """Reads all that was set and declared; UsageError for what is wrong."""
     declared = config.stash[asking.DECLARED] = options.read_declared(config)
-    config.stash[policy.POLICY] = policy.read(config, declared)
     find_named(config)
+    config.stash[policy.POLICY] = policy.read(config, declared)
     if options.active(config):
         settings = options.settings(config, declared.settings)
         reports = destinations.reports(config)
@@ -135,6 +135,8 @@ def pytest_make_collect_report(
 def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Checks every marker, and lets those who ask be skipped or have their audit."""
     try:
+        if asking.DECLARED not in config.stash:  # only now a test turned out to ask
+            configure(config)
         _prepare(config, items)
     except pytest.UsageError as error:
         if not hasattr(config, "workeroutput"):

@@ -7,7 +7,7 @@ in ``hooks``, which comes in with the first option, declared model or test that 
 from __future__ import annotations
 
 from types import FunctionType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pytest_pan.records import Audit
 
 _HOOKS = "pan-hooks"
+_WRONG = pytest.StashKey[str]()
+"""What a worker found wrong, in the process of xdist's controller."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,25 +32,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", switches.MARKER)
     if switches.given(config):
-        _load(config)
+        from pytest_pan import hooks
 
-
-def _load(config: pytest.Config) -> None:
-    from pytest_pan import hooks
-
-    hooks.configure(config)
-    config.pluginmanager.register(hooks, _HOOKS)
+        hooks.configure(config)
+        config.pluginmanager.register(hooks, _HOOKS)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.pluginmanager.has_plugin(_HOOKS):
-        if not any(_asks(item) for item in items):
-            return
-        _load(config)
+    loaded = config.pluginmanager.has_plugin(_HOOKS)
+    if not loaded and not any(_asks(item) for item in items):
+        return
     from pytest_pan import hooks
 
+    if not loaded:
+        config.pluginmanager.register(hooks, _HOOKS)
     hooks.prepare(config, items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hears of a wrong configuration that only a worker has met, in a run that does not audit."""
+    message = getattr(node, "workeroutput", {}).get(switches.USAGE)
+    if message and not node.config.pluginmanager.has_plugin(_HOOKS):
+        node.config.stash[_WRONG] = message
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _WRONG in session.config.stash:
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if _WRONG in config.stash:
+        terminalreporter.write_line(f"ERROR: {config.stash[_WRONG]}", red=True)
 
 
 def _asks(item: pytest.Item) -> bool:

@@ -25,6 +25,9 @@ MARKER = (
 )
 
 
+USAGE = "pan_usage_error"
+"""Where one of xdist's workers leaves the message of a wrong configuration."""
+
 FIXTURES = frozenset({"pan", "pan_audit"})
 """Whose tests ask for an audit."""
 

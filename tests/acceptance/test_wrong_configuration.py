@@ -186,3 +186,16 @@ def test_a_setting_in_two_places(ready: pytest.Pytester) -> None:
     ready.makepyprojecttoml("[tool.pan]\nbaseline = 'b'\n")
     result = ready.runpytest("--pan-audit")
     refused(result, "pan_baseline in tox.ini", "'a'", "pyproject.toml [tool.pan]", "'b'", "allowed")
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_it_is_said_too_where_the_audit_is_off_and_a_test_asks_for_one(
+    repo: pytest.Pytester, workers: str
+) -> None:
+    repo.makepyfile(TEST)
+    repo.makeini("[pytest]\npan_inconclusive = perhaps\n")
+    result = repo.runpytest_subprocess("-n", workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    text = result.stdout.str() + result.stderr.str()
+    assert "pan_inconclusive" in text
+    assert "'perhaps'; allowed: fail, warn, pass" in text
