@@ -195,6 +195,9 @@ def _not_finite(bad: Tensor) -> str:
     return f"activations not finite in {int(bad.sum())} of {len(bad)} channels, first in {first}"
 
 
+_BY_BITS = tuple(Side(bits) for bits in range(1 << len(SIDES)))
+
+
 def _neurons(site: Site, bounds: Bounds, theta: float) -> list[Neuron]:
     """The PANs of one site."""
     ks = bounds.middle
@@ -213,9 +216,9 @@ def _neurons(site: Site, bounds: Bounds, theta: float) -> list[Neuron]:
         Neuron(
             site=site.name,
             channel=channel,
-            type=Side(sides),
-            edges=Side(edge_sides),
-            undecided=Side(open_sides),
+            type=_BY_BITS[sides],
+            edges=_BY_BITS[edge_sides],
+            undecided=_BY_BITS[open_sides],
             error=error,
             ks=dict(zip(SIDES, two_sided, strict=True)),
             ks_plus=dict(zip(SIDES, plus, strict=True)),

@@ -14,16 +14,15 @@ are treated alike. So every count is exact, and the statistics are those of the 
 from __future__ import annotations
 
 import importlib.util
-import itertools
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pytest_pan.stats.ks import KS, TooFewCentreValuesError, sort_rows, sorted_statistics
+from pytest_pan.stats.threads import share_out
 
 _WORTH_A_THREAD = 1 << 16
 _BLOCK_BYTES = 1 << 20  # the two passes over a block of channels find it in the cache
@@ -97,7 +96,7 @@ def binned_statistics(
     kind = kept[0].numpy().dtype
 
     block = max(1, _BLOCK_BYTES * channels // sum(batch.nbytes for batch in kept))
-    slots = min(max(1 << (m // 16).bit_length(), 128), 8192)
+    slots = min(max(1 << (m // 32).bit_length(), 128), 8192)
 
     def examine(share: tuple[int, int]) -> None:
         kernels.examine(
@@ -114,24 +113,16 @@ def binned_statistics(
             unsettled,
         )
 
-    _in_threads(examine, channels, m)
+    if channels * m < _WORTH_A_THREAD:
+        examine((0, channels))
+    else:
+        share_out(examine, channels)
     ks = _divided(torch.from_numpy(gaps), torch.from_numpy(lengths), m)
     left = torch.from_numpy(finite & unsettled).nonzero().flatten()
     if len(left):
         for ours, theirs in zip(ks, _by_sorting(kept, left), strict=True):
             ours[:, left] = theirs
     return ks, torch.from_numpy(finite)
-
-
-def _in_threads(examine: Callable[[tuple[int, int]], None], channels: int, m: int) -> None:
-    """Cuts the channels into a share a thread."""
-    workers = min(torch.get_num_threads(), channels)
-    if workers == 1 or channels * m < _WORTH_A_THREAD:
-        examine((0, channels))
-        return
-    cuts = [channels * worker // workers for worker in range(workers + 1)]
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(examine, itertools.pairwise(cuts)))
 
 
 def _divided(gaps: Tensor, lengths: Tensor, m: int) -> KS:

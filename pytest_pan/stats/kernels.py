@@ -37,6 +37,8 @@ class Block(NamedTuple):
     """Slots per unit."""
     usable: Array
     """Whether slots can tell its values apart, and all are finite."""
+    zero: Array
+    """The slot of the value 0, which has no other: behind a ReLU it may be most of a channel."""
     largest: Array
     """Greatest magnitude, as the integer of the same bits: NaN is greater than infinity."""
 
@@ -101,17 +103,20 @@ def examine(
             np.full(held, -np.inf, like.dtype),
             np.empty(held, like.dtype),
             np.empty(held, np.bool_),
+            np.empty(held, np.int32),
             np.zeros(held, bits_like.dtype),
         )
         for b in range(len(images)):
             maps = carray(_pointer(addresses[b]), (images[b], channels, size), like.dtype)
             _extremes(maps, width, first, these)
         for k in range(held):
-            times = kind(count - 2.5) / (these.highest[k] - these.lowest[k])
+            times = kind(count - 4.5) / (these.highest[k] - these.lowest[k])
             if these.highest[k] == these.lowest[k]:  # as of a dead channel: any slot will do
                 times = kind(1)
             these.usable[k] = np.isfinite(times) and times > 0
             these.scale[k] = times if these.usable[k] else kind(0)
+            f = max((kind(0) - these.lowest[k]) * these.scale[k] + kind(1), kind(0))
+            these.zero[k] = np.int32(min(f, kind(count - 3))) + 1
         centre[:], border[:] = 0, 0
         for b in range(len(images)):
             shape_here = images[b], channels, size
@@ -123,7 +128,7 @@ def examine(
             these.usable[k] = these.usable[k] and finite[first + k]
         gaps, crowded = best[first : first + held], np.zeros(held, np.bool_)
         wanted = these.usable.copy()
-        rows, some, others = choose(wanted, lengths, m, least, gaps, at)
+        rows, some, others = choose(wanted, these.zero, lengths, m, least, gaps, at)
         kept, kept_border = np.empty(some, like.dtype), np.empty(others, like.dtype)
         for b in range(len(images)):
             maps = carray(_pointer(addresses[b]), (images[b], channels, size), like.dtype)
@@ -162,7 +167,7 @@ def _count(maps: Array, bits: Array, width: int, first: int, these: Block, at: S
     magnitude = np.iinfo(bits.dtype).max  # all but the sign
     size = maps.shape[2]
     kind, integer = maps.dtype.type, bits.dtype.type
-    one, zero, top = kind(1), kind(0), kind(centre.shape[1] - 1)
+    one, zero, top = kind(1), kind(0), kind(centre.shape[1] - 3)
     for k in range(len(lowest)):
         low, times, most = lowest[k], scale[k], largest[k]
         inner, rim = centre[k], border[k]
@@ -173,7 +178,7 @@ def _count(maps: Array, bits: Array, width: int, first: int, these: Block, at: S
                 for i in range(len(values)):
                     f = (values[i] - low) * times + one
                     f = f if f > zero else zero  # NaN too becomes 0
-                    slots[i] = np.int32(min(f, top))
+                    slots[i] = np.int32(min(f, top)) + (values[i] >= zero) + (values[i] > zero)
                 for i in range(len(values)):
                     pattern = integer(patterns[i] & magnitude)
                     most = pattern if pattern > most else most
@@ -208,7 +213,7 @@ def _collect(
     slots, centre_at, border_at = at.row, at.centre_at, at.border_at
     size = maps.shape[2]
     kind = maps.dtype.type
-    one, zero, top = kind(1), kind(0), kind(centre_at.shape[1] - 1)
+    one, zero, top = kind(1), kind(0), kind(centre_at.shape[1] - 3)
     for k in range(len(wanted)):
         if not wanted[k]:
             continue
@@ -220,7 +225,7 @@ def _collect(
                 for i in range(len(values)):
                     f = (values[i] - low) * times + one
                     f = f if f > zero else zero  # NaN too becomes 0
-                    slots[i] = np.int32(min(f, top))
+                    slots[i] = np.int32(min(f, top)) + (values[i] >= zero) + (values[i] > zero)
                 for left in range(0, len(values), width):
                     row, line = slots[left : left + width], values[left : left + width]
                     if start + left == 0 or start + left + width == size:

@@ -6,9 +6,7 @@ are kept: what a batch costs depends on its values, not on the number of slots.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pytest_pan.stats.binned import starts
+from pytest_pan.stats.threads import share_out
 
 Array = NDArray[Any]
 
@@ -60,8 +59,6 @@ class Lookup:
         values = maps.to(torch.from_numpy(self._edges).dtype).contiguous().numpy()
         channels = len(self._edges)
         bad = np.zeros(channels, np.bool_)
-        workers = max(1, min(torch.get_num_threads(), channels))
-        cuts = [channels * worker // workers for worker in range(workers + 1)]
 
         def work(share: tuple[int, int]) -> None:
             _kernels()[1](
@@ -78,8 +75,7 @@ class Lookup:
                 share[1],
             )
 
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(work, itertools.pairwise(cuts)))
+        share_out(work, channels)
         return torch.from_numpy(bad)
 
 

@@ -78,12 +78,14 @@ def _attained(
 
 
 @njit(nogil=True, error_model="numpy")
-def _undecided(k: int, lengths: Array, m: int, least: Array, gaps: Array, at: Slots) -> bool:
+def _undecided(
+    k: int, lengths: Array, m: int, least: Array, gaps: Array, at: Slots, zero: int
+) -> bool:
     """Whether a channel may be near a PAN on some side, or it is open whether it detects edges.
 
     ``least`` (4, 3) are the gaps, of KS and of the truncated statistics, up to which a side is
     not near theta for certain, and that of KS up to which it is below theta; two more, and it is
-    not. ``gaps`` (4, 3) get what is attained of KS.
+    not. ``gaps`` (4, 3) get what is attained of KS. The slot ``zero`` has one value only.
     """
     groups = at.centre.shape[1] // GROUP
     open_ = False
@@ -104,10 +106,17 @@ def _undecided(k: int, lengths: Array, m: int, least: Array, gaps: Array, at: Sl
                 upto += at.centre[k, s]
                 through += at.border[k, side, s]
                 attained = max(attained, abs(through * m - upto * n))
-                largest = max(through * m - below * n, upto * n - before * m)
+                if s == zero:  # nothing is attained but at its ends
+                    largest = max(abs(through * m - upto * n), abs(before * m - below * n))
+                    beyond = max(
+                        _truncated(below, below, before, before, n, m),
+                        _truncated(upto, upto, through, through, n, m),
+                    )
+                else:
+                    largest = max(through * m - below * n, upto * n - before * m)
+                    beyond = _truncated(below, upto, before, through, n, m)
                 may_be_near = may_be_near or largest > low
                 may_detect = may_detect or largest > least[side, 2]
-                beyond = _truncated(below, upto, before, through, n, m)
                 may_be_pan = may_be_pan or beyond > truncated
         gaps[side, 0] = attained
         undetected = attained < least[side, 2] + 2
@@ -123,13 +132,15 @@ def _truncated(below: int, upto: int, before: int, through: int, n: int, m: int)
 
 @njit(nogil=True, error_model="numpy")
 def choose(
-    wanted: Array, lengths: Array, m: int, least: Array, gaps: Array, at: Slots
+    wanted: Array, zeros: Array, lengths: Array, m: int, least: Array, gaps: Array, at: Slots
 ) -> tuple[int, int, int]:
     """Finds the slots that may hold a supremum, and lays out where their values are to be kept.
 
     ``gaps`` (K, 4, 3) become what the boundaries of slots attain of KS, KS+ and KS-, in counts.
     ``wanted`` (K,) are the channels to look at; those whose labels ``least`` decides are dropped
-    from them. Returns the rows of the table, and how many centre and border values will be kept.
+    from them. ``zeros`` (K,) are their slots that have one value only: there is nothing to look at
+    in those, however many have it. Returns the rows of the table, and how many centre and border
+    values will be kept.
     """
     centre, border, sums, table = at.centre, at.border, at.sums, at.table
     rows, kept, kept_border = 0, 0, 0
@@ -145,7 +156,7 @@ def choose(
                 for number in counts[g * GROUP : (g + 1) * GROUP]:
                     total += number
                 sums[which, g + 1] = total
-        wanted[k] = _undecided(k, lengths, m, least, gaps[k], at)
+        wanted[k] = _undecided(k, lengths, m, least, gaps[k], at, zeros[k])
         if not wanted[k]:
             continue
         at.centre_at[k, :] = -1
@@ -168,7 +179,9 @@ def choose(
                         through += border[k, side, s]
                         if not inside:
                             best = _attained(best, upto, through, n, m)
-                        elif _may_exceed(best, below, upto, before, through, n, m):
+                        elif s != zeros[k] and _may_exceed(
+                            best, below, upto, before, through, n, m
+                        ):
                             at.marks[s] = 1
                             row = table[rows]
                             row[0], row[1], row[2], row[4] = k, side, s, below

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 
 import numpy as np
@@ -235,3 +237,28 @@ def test_a_statistic_that_equals_the_threshold_reaches_it() -> None:
     at, above = (binned.binned_statistics([one], theta=theta)[0] for theta in (0.75, 0.7501))
     assert labels.edge_detectors(at, 0.75).all()
     assert not labels.edge_detectors(above, 0.7501).any()
+
+
+@pytest.mark.parametrize("offset", [-2.0, 0.0, 2.0])
+@pytest.mark.parametrize("share", [0.3, 0.95])
+def test_zeros_as_a_relu_leaves_them_agree_wherever_they_lie_in_the_range(
+    offset: float, share: float
+) -> None:
+    """Most of a map, or of its border, is one value among others that differ: of either sign."""
+    values = normal(12, 20, 14, 14, seed=3) + offset
+    values[torch.rand(values.shape, generator=torch.Generator().manual_seed(4)) < share] = 0
+    values[:, 5:10, 0] = -0.0
+    values[:, 10:15, :, -1] = 1e-45
+    agrees([values])
+
+
+def test_threads_that_one_call_left_serve_a_forked_child_too() -> None:
+    values = normal(4, 64, 28, 28)
+    agrees([values])
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork here")
+    child = os.fork()
+    if not child:  # a child that waits for threads it has not would never end
+        signal.alarm(60)
+        os._exit(0 if binned.binned_statistics([values])[1].all() else 1)
+    assert os.waitpid(child, 0)[1] == 0
