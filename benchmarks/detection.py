@@ -9,7 +9,8 @@ found, and the comparison of the PAN-reflect, three RAND-reflect and reflect pla
 original (six forward passes and the floor's statistics; 2.5 % of each layer's neurons stand for
 PANs, since a network without training has too many). The comparison is of ``--batches`` batches, a
 batch's share of its time being counted: the intervals and pictures at its end do not grow with the
-images. Ratios are taken round by round. With
+images. It is held against bare passes of the same batches right before and right after, as a
+shared machine is faster at one time than at another. Ratios are taken round by round. With
 --scipy, last and once, the published method: a Python loop over neurons and borders around scipy's
 ks_2samp, on the very same activations, and how many of its labels and statistics differ from ours.
 """
@@ -87,7 +88,9 @@ def measure(
                 detected = timed("statistics", lambda: pans.detect(states, Settings()))
                 timed("portraits", lambda: list(portrayed(detected.neurons, states.by_site)))
                 some = stand_ins(detected)
+                timed("before", lambda: [ready(batch) for batch in batches])
                 timed("compare", lambda: compare(ready, batches, detected.sites, some))
+                timed("after", lambda: [ready(batch) for batch in batches])
     rows = {stage: values[1:] for stage, values in times.items()}
     examined = sum(site.channels for site in detected.sites)
     print(
@@ -99,8 +102,11 @@ def measure(
     for text, stage in (("detection adds", "statistics"), ("by sorting it would add", "sort")):
         every = zip(gathered, rows[stage], rows["forward"], strict=True)
         print(f"  {text} {spread([(g + s) / f for g, s, f in every])} of the forward pass")
-    every = zip(rows["gather"], rows["statistics"], rows["compare"], rows["forward"], strict=True)
-    whole = [(g + s + c / len(batches)) / (7 * f) for g, s, c, f in every]
+    plain = [(b + a) / 2 for b, a in zip(rows["before"], rows["after"], strict=True)]
+    compared = [c / (6 * p) for c, p in zip(rows["compare"], plain, strict=True)]
+    print(f"  comparisons take {spread(compared)} of their six forward passes")
+    every = zip(gathered, rows["statistics"], rows["forward"], compared, strict=True)
+    whole = [((g + s) / f + 1 + 6 * c) / 7 for g, s, f, c in every]
     print(f"  detection and comparisons take {spread(whole)} of their seven forward passes")
     if scipy:
         forward = statistics.median(rows["forward"])
