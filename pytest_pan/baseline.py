@@ -30,7 +30,7 @@ DIGITS = 6
 
 _FACTS: Mapping[str, tuple[str, ...]] = {
     "model": ("name", "digest", "parameters"),
-    "images": ("digest", "count", "shape"),
+    "images": ("digest", "count", "shape", "labelled", "labels"),
 }
 
 
@@ -47,8 +47,11 @@ class Baselines:
     paths: Mapping[str, Path] = field(default_factory=dict)
 
     def path(self, name: str) -> Path:
-        """The model's file, or where it is to be."""
-        return self.paths.get(name, self.folder / file_name(name))
+        """The model's file, or where it is to be: not that of a model whose file was renamed."""
+        if name in self.paths:
+            return self.paths[name]
+        path = self.folder / file_name(name)
+        return self.folder / digested(name) if path in self.paths.values() else path
 
     def file(self, name: str) -> str:
         """The same as people read it."""
@@ -119,6 +122,9 @@ def _mistakes(body: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             return
     if not isinstance(name := body["model"].get("name"), str):
         yield "model.name", repr(name), "a text"
+    probes = body["settings"].get("probes")
+    if not (isinstance(probes, list) and all(isinstance(probe, str) for probe in probes)):
+        yield "settings.probes", repr(probes), "a list of texts"
     for name, measured in body["measures"].items():
         if not isinstance(measured, dict):
             yield f"measures.{name}", repr(measured), "an object"
@@ -130,9 +136,15 @@ def _mistakes(body: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
                 continue
             numbers |= {f"{part}.{key}": value for key, value in of.items()}
         for key, value in numbers.items():
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (value is None or (number and math.isfinite(value))):
+            if not (value is None or _is_number(value)):
                 yield f"measures.{name}.{key}", repr(value), "a number, or null"
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number that a figure can be; JSON has whole numbers of any length."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < 1e300
 
 
 def file_name(name: str) -> str:
@@ -142,6 +154,11 @@ def file_name(name: str) -> str:
     """
     if re.fullmatch(r"(?!-)[a-z0-9_.-]{1,60}(?<!\.)", name) and not _RISKY.fullmatch(name):
         return f"{name}.json"
+    return digested(name)
+
+
+def digested(name: str) -> str:
+    """A file's name with a digest of the model's, which no other model has."""
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60]
     data = name.encode("utf-8", errors="surrogatepass")
     return f"{plain or 'model'}-{hashlib.sha256(data).hexdigest()[:8]}.json"
@@ -158,9 +175,14 @@ def body_of(audit: Audit) -> dict[str, Any]:
         "schema": SCHEMA,
         **{part: {key: found[part].get(key) for key in keys} for part, keys in _FACTS.items()},
         "settings": settings_of_figures(found),
-        "environment": found["environment"],
+        "environment": {**found["environment"], "device": _any(found["environment"]["device"])},
         "measures": _rounded(found["measures"]),
     }
+
+
+def _any(device: str) -> str:
+    """``cuda (NVIDIA H100)``: of several GPUs of a kind, which one it was is the run's affair."""
+    return re.sub(r"^cuda:\d+", "cuda", device)
 
 
 def _rounded(value: Any) -> Any:

@@ -8,7 +8,7 @@ decided.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pytest_pan import measures
@@ -29,17 +29,21 @@ class Certainty:
     basis: str = ""
 
 
-def weigh(audit: Audit, limit: Limit, value: float, *, alone: str = "") -> Certainty:
+def weigh(
+    audit: Audit, limit: Limit, value: float, *, alone: str = "", apart: float = 0.0
+) -> Certainty:
     """Holds a limit against all that is known of a figure; ``value`` is not NaN.
 
-    ``alone``: why against the figure alone; empty where it is not.
+    ``alone``: why against the figure alone; empty where it is not. ``apart``: half the interval of
+    the bound itself, from other images.
     """
     measured = audit.measures[limit.measure]
     images = int(audit.images.get("count", 0))
-    text = measures.find(limit.measure).text
-    if not measures.find(limit.measure).sampled:
+    measure = measures.find(limit.measure)
+    text = measure.text
+    if not measure.sampled:
         return Certainty(_side(limit, [value]))
-    bounds = None if limit.target or limit.layer else measured.bounds
+    bounds = bounds_of(measured, limit)
     if bounds is not None and _side(limit, [value, *bounds]) == "inconclusive":
         return Certainty(
             "inconclusive",
@@ -53,11 +57,27 @@ def weigh(audit: Audit, limit: Limit, value: float, *, alone: str = "") -> Certa
     if interval is None:
         return Certainty(_side(limit, [value]), basis=_no_interval(images))
     said = f"95 % interval {text(interval[0])} to {text(interval[1])}"
-    outcome = _side(limit, [value, *interval])
+    if images < measure.settled_at and not limit.target:
+        said += f" (too narrow as a rule: fewer than {measure.settled_at} images)"
+    if apart:  # of the difference of two figures of their own images
+        middle, half = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 2
+        both = math.hypot(half, apart)
+        said += f", the bound's plus or minus {text(apart)}"
+        held = middle - both, middle + both
+    else:
+        held = interval
+    outcome = _side(limit, [value, *held])
     if outcome != "inconclusive":
         return Certainty(outcome, interval, basis=said)
+    if apart:
+        basis = f"{said}: together they hold the difference; more images of both narrow it"
+        return Certainty("inconclusive", interval, basis=basis)
+    if measure.of_images:
+        grows = f"{said} holds the limit; the number grows with that of the images, {images}"
+        return Certainty("inconclusive", interval, basis=grows)
     more = more_images(value, interval, limit.bound, images)
-    return Certainty("inconclusive", interval, more, f"{said} holds the limit; {_would(more)}")
+    basis = f"{said} holds the limit; {_would(more)}"
+    return Certainty("inconclusive", interval, more, basis)
 
 
 def _side(limit: Limit, known: Iterable[float]) -> Outcome:
@@ -68,16 +88,26 @@ def _side(limit: Limit, known: Iterable[float]) -> Outcome:
 
 
 def interval_of(measured: Measured, limit: Limit) -> Interval | None:
-    """The interval of what a limit is about: the model, a class, or the worst of some layers.
-
-    The largest of several figures lies between the largest of the lower ends and the largest of
-    the upper ones, if each lies in its own interval; so does the smallest.
-    """
+    """The interval of what a limit is about: the model, a class, or the worst of some layers."""
     if limit.target:
         return measured.intervals.get(limit.target)
     if not limit.layer:
         return measured.interval
-    ends = [measured.intervals.get(name) for name in measured.sites if limit.binds(name)]
+    return _of_worst(measured.intervals, measured, limit)
+
+
+def bounds_of(measured: Measured, limit: Limit) -> Interval | None:
+    """The same of the bounds that counting between edges leaves; a class's odds have none."""
+    if limit.target:
+        return None
+    return _of_worst(measured.site_bounds, measured, limit) if limit.layer else measured.bounds
+
+
+def _of_worst(by_site: Mapping[str, Interval], measured: Measured, limit: Limit) -> Interval | None:
+    """The largest of several figures lies between the largest of the lower ends and the largest of
+    the upper ones, if each lies between its own; so does the smallest.
+    """
+    ends = [by_site.get(name) for name in measured.sites if limit.binds(name)]
     known = [pair for pair in ends if pair is not None]
     if not known or len(known) < len(ends):
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_pan.errors import ConfigError
 from pytest_pan.measures import PROBES
-from pytest_pan.plans import MODES, TASKS
+from pytest_pan.plans import MOST_DRAWS, SWAPPED_IN, TASKS
 from pytest_pan.records import PRECISIONS, Settings
 
 
@@ -17,7 +17,7 @@ def check(settings: Settings) -> None:
     number = isinstance(settings.theta, int | float) and not isinstance(settings.theta, bool)
     if not (number and 0 < settings.theta <= 1):
         raise ConfigError("theta", got=repr(settings.theta), allowed="above 0, up to 1")
-    for key, known in (("mode", MODES), ("task", TASKS), ("precision", PRECISIONS)):
+    for key, known in (("mode", SWAPPED_IN), ("task", TASKS), ("precision", PRECISIONS)):
         if getattr(settings, key) not in known:
             raise ConfigError(key, got=repr(getattr(settings, key)), allowed=", ".join(known))
     if settings.bad_images not in ("fail", "skip"):
@@ -29,7 +29,8 @@ def check(settings: Settings) -> None:
     workers = settings.workers
     if workers is not None and (type(workers) is not int or workers < 0):
         raise ConfigError("workers", got=repr(workers), allowed="None, a whole number from 0")
-    if type(settings.draws) is not int or not 0 <= settings.draws <= 100:
-        raise ConfigError("draws", got=repr(settings.draws), allowed="a whole number from 0 to 100")
+    if type(settings.draws) is not int or not 0 <= settings.draws <= MOST_DRAWS:
+        allowed = f"a whole number from 0 to {MOST_DRAWS}"
+        raise ConfigError("draws", got=repr(settings.draws), allowed=allowed)
     if type(settings.seed) is not int or not 0 <= settings.seed < 2**63:
         raise ConfigError("seed", got=repr(settings.seed), allowed="a whole number from 0")

@@ -75,9 +75,12 @@ def _check_devices(config: pytest.Config, settings: Settings, declared: Declared
             of=options.place(config, "device", declared.settings),
             precision_of=options.place(config, "precision", declared.settings),
         )
-    for model in declared.models:
-        device = model.settings.get("device", settings.device)
-        precision = model.settings.get("precision", settings.precision)
+    models = declared.models if config.stash[NAMED] or all_collected(config) else ()
+    overruled = options.on_command_line(config)
+    for model in models:
+        own = {key: value for key, value in model.settings.items() if key not in overruled}
+        device = own.get("device", settings.device)
+        precision = own.get("precision", settings.precision)
         if (device, precision) != (settings.device, settings.precision):
             _describe(device, precision, of=model_table(model.name))
 
@@ -232,8 +235,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
             "marker pan was added after collection: let the test take the fixture pan_audit"
         )
     findings = asking.hold(item, audit, limits)
-    yield
-    if findings:
+    try:
+        yield
+    except pytest.skip.Exception:
+        if not findings:
+            raise
+    if findings:  # outside the except block, so that the message stands once and alone
         asking.refuse(item, findings)
 
 

@@ -5,40 +5,63 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from pytest_pan import measures
 from pytest_pan.certainty import weigh
 from pytest_pan.plans import Control
-from pytest_pan.records import Audit, Limit, Measured, Verdict
+from pytest_pan.records import Audit, Limit, Measured, Skip, Verdict
 
 _WORST_LAYERS = 3
 _WORST_NEURONS = 5
 
 
-def judge(audit: Audit, limits: Iterable[Limit], *, alone: str = "") -> tuple[Verdict, ...]:
+def judge(
+    audit: Audit, limits: Iterable[Limit], *, alone: str = "", apart: float = 0.0
+) -> tuple[Verdict, ...]:
     """A verdict on each limit; an undefined value fails, for nothing was shown to hold.
 
     ``alone`` says, if not empty, why it is the figures alone that are held against the limits,
-    without their intervals.
+    without their intervals. ``apart``: half the 95 % interval of the bounds themselves, which are
+    reckoned from other images.
     """
-    return tuple(_judge_one(audit, limit, alone) for limit in limits)
+    return tuple(_judge_one(audit, limit, alone, apart) for limit in limits)
 
 
-def _judge_one(audit: Audit, limit: Limit, alone: str) -> Verdict:
+def _judge_one(audit: Audit, limit: Limit, alone: str, apart: float) -> Verdict:
     value, missing = _value(audit, limit)
     if missing:
         return Verdict(limit=limit, value=value, outcome="fail", evidence=(missing,))
-    found = weigh(audit, limit, value, alone=alone)
+    found = weigh(audit, limit, value, alone=alone, apart=apart)
+    outcome, lacking = found.outcome, _lacking(audit, limit)
+    if outcome == "pass" and lacking:
+        outcome = "fail" if any(s.at_best == "fail" for s in lacking) else "inconclusive"
+        found = replace(found, basis=f"the figure lacks {len(lacking)} of what belongs to it")
+    evidence = [f"not in the figure: {skip.what} ({skip.why})" for skip in lacking[:_WORST_LAYERS]]
+    if len(lacking) > _WORST_LAYERS:
+        evidence.append(f"and {len(lacking) - _WORST_LAYERS} more that belong to it")
     return Verdict(
         limit=limit,
         value=value,
-        outcome=found.outcome,
-        evidence=() if found.outcome == "pass" else tuple(_evidence(audit, limit)),
+        outcome=outcome,
+        evidence=() if outcome == "pass" else (*evidence, *_evidence(audit, limit)),
         interval=found.interval,
         more_images=found.more_images,
         basis=found.basis,
     )
+
+
+def _lacking(audit: Audit, limit: Limit) -> list[Skip]:
+    """What belongs to the figure that a limit is about, and could not be examined."""
+    probe = measures.find(limit.measure).probe
+    return [
+        skip
+        for skip in audit.skips
+        if skip.at_best != "pass"
+        and skip.probe in ("", probe)
+        and (not limit.layer or limit.binds(skip.what))
+    ]
 
 
 def _value(audit: Audit, limit: Limit) -> tuple[float, str]:
@@ -153,7 +176,10 @@ def explain(audit: Audit, verdict: Verdict, *, report: str = "") -> str:
     relation = "is above" if limit.direction == "max" else "is below"
     if verdict.outcome == "inconclusive":
         relation = "cannot be told from"
-    if math.isnan(verdict.value) or math.isnan(limit.bound):
+    beyond = (
+        verdict.value > limit.bound if limit.direction == "max" else verdict.value < limit.bound
+    )
+    if verdict.outcome == "fail" and not beyond:  # unknown, or not all of it is known
         relation = "cannot be held against"
     lines = [
         f"{audit.model['name']}: {limit.subject} {measure.text(verdict.value)} {relation} "

@@ -31,6 +31,10 @@ class Measure:
     """The probe that gives it."""
     sampled: bool = True
     """Whether it depends on which images were taken; if not it is exact, and has no interval."""
+    of_images: bool = False
+    """Whether it is a number of images, which grows with their number."""
+    settled_at: int = 0
+    """Images from which its interval held as often as it says (docs/method.md)."""
 
     def text(self, value: float) -> str:
         """The value as people read it: ``2.16 %`` for a fraction, ``155`` for a count."""
@@ -97,6 +101,7 @@ MEASURES: tuple[Measure, ...] = (
         meaning="The largest |log-odds| of a class when the PANs' padding is swapped: 0.05 is "
         "about 5 %.",
         probe="influence",
+        settled_at=160,
     ),
     Measure(
         name="log_odds_excess",
@@ -106,6 +111,7 @@ MEASURES: tuple[Measure, ...] = (
         meaning="By how much log_odds_shift exceeds its mean over random neurons, as many in each "
         "layer.",
         probe="influence",
+        settled_at=160,
     ),
     Measure(
         name="classes_shifted",
@@ -114,6 +120,7 @@ MEASURES: tuple[Measure, ...] = (
         source=f"{_ODDS} (Table 3)",
         meaning="Classes whose odds change by more than 7 %.",
         probe="influence",
+        settled_at=160,
     ),
     Measure(
         name="prediction_flips",
@@ -122,6 +129,8 @@ MEASURES: tuple[Measure, ...] = (
         source="Padding Aware Neurons, section 4.2",
         meaning="Predictions that change when the PANs' padding is swapped.",
         probe="influence",
+        settled_at=80,
+        of_images=True,
     ),
     Measure(
         name="sample_influence",
@@ -130,6 +139,7 @@ MEASURES: tuple[Measure, ...] = (
         source="Padding Aware Neurons, section 4.2",
         meaning="99th percentile over images of the L1 distance between the logits.",
         probe="influence",
+        settled_at=160,
     ),
     Measure(
         name="accuracy_drop",
@@ -138,6 +148,7 @@ MEASURES: tuple[Measure, ...] = (
         source="this project",
         meaning="Accuracy less accuracy with the PANs' padding swapped; needs labels.",
         probe="influence",
+        settled_at=80,
     ),
     Measure(
         name="pan_floor",
@@ -172,6 +183,7 @@ MEASURES: tuple[Measure, ...] = (
         meaning="Predictions that one row or column of zeros inside the image changes, at the "
         "position that changes most.",
         probe="intrusion",
+        of_images=True,
     ),
 )
 
@@ -182,6 +194,9 @@ PROBES = tuple(dict.fromkeys(measure.probe for measure in MEASURES))
 
 BY_CLASS = ("log_odds_shift",)
 """Measures with a figure for each class, which can be bounded one by one."""
+
+OF_LABELS = ("accuracy_drop",)
+"""Measures that labels decide, too."""
 
 _SIGNED = ("accuracy_drop", "log_odds_excess")
 
@@ -250,7 +265,16 @@ def _by_part(
 
 def _bounded(limit: Limit, keyword: str, bound: Any) -> Limit:
     """The limit with that bound, a number or one relative to a baseline."""
-    if isinstance(bound, str) and relative.parse(bound):
+    amount = relative.parse(bound) if isinstance(bound, str) else None
+    if amount is not None:
+        if BY_NAME[limit.measure].unit == "fraction" and not amount.is_share and abs(amount) > 1:
+            raise ConfigError(
+                f"bound of {keyword}",
+                where=limit.origin,
+                got=repr(bound),
+                allowed=f"at most 1 more or less, or so many percent: {relative.ALLOWED}",
+                next=f"Did you mean {bound.strip() + '%'!r}?",
+            )
         return replace(limit, relative=bound.strip())
     return replace(limit, bound=_number(keyword, bound, limit.measure, limit.origin))
 
@@ -273,12 +297,14 @@ def _number(keyword: str, bound: Any, name: str, origin: str) -> float:
 
 
 def nearest(*places: Iterable[Limit]) -> tuple[Limit, ...]:
-    """The limits of several places, the nearest one first: it wins, keyword by keyword."""
-    found: dict[tuple[str, str], list[Limit]] = {}
+    """The limits of several places, the nearest one first: it wins, keyword by keyword, the bound
+    of the whole model and the table of its parts each by itself.
+    """
+    found: dict[tuple[str, str, bool], list[Limit]] = {}
     for place in places:
-        here: dict[tuple[str, str], list[Limit]] = {}
+        here: dict[tuple[str, str, bool], list[Limit]] = {}
         for limit in place:
-            here.setdefault((limit.direction, limit.measure), []).append(limit)
+            here.setdefault(limit.group, []).append(limit)
         for keyword, group in here.items():
             found.setdefault(keyword, group)
     return tuple(limit for group in found.values() for limit in group)

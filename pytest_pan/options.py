@@ -11,7 +11,7 @@ import pytest
 from pytest_pan import declared, measures
 from pytest_pan.errors import ConfigError
 from pytest_pan.measures import PROBES
-from pytest_pan.plans import MODES, TASKS
+from pytest_pan.plans import MOST_DRAWS, SWAPPED_IN, TASKS
 from pytest_pan.ranks import launched
 from pytest_pan.records import PRECISIONS, Limit, Settings
 
@@ -23,9 +23,9 @@ def _theta(text: str) -> float:
     return value
 
 
-def _from(least: int) -> Callable[[str], int]:
+def _from(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not least <= (value := int(text)) < 2**63:
+        if not least <= (value := int(text)) <= most:
             raise ValueError(text)
         return value
 
@@ -52,12 +52,10 @@ def _probes(text: str) -> tuple[str, ...]:
     return tuple(name for name in PROBES if name in names or name == "pans")
 
 
-_MODES = tuple(mode for mode in MODES if mode != "zeros")
-
 _OPTIONS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "probes": (_probes, ", ".join(PROBES)),
-    "mode": (_one_of(*_MODES), ", ".join(_MODES)),
-    "draws": (_from(0), "a whole number from 0"),
+    "mode": (_one_of(*SWAPPED_IN), ", ".join(SWAPPED_IN)),
+    "draws": (_from(0, MOST_DRAWS), f"a whole number from 0 to {MOST_DRAWS}"),
     "task": (_one_of(*TASKS), ", ".join(TASKS)),
     "device": (str, "auto, cpu, cuda, cuda:N"),
     "precision": (_one_of(*PRECISIONS), ", ".join(PRECISIONS)),

@@ -19,6 +19,12 @@ copy cells of the map; ``symmetric`` is the reflection that repeats the edge its
 has not.
 """
 
+SWAPPED_IN = tuple(mode for mode in MODES if mode != "zeros")
+"""What an audit can swap in: the identity would show no effect of any padding."""
+
+MOST_DRAWS = 100
+"""Random draws that an audit may compare with."""
+
 TASKS: tuple[str, ...] = (
     "auto",
     "classification",

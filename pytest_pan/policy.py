@@ -20,8 +20,11 @@ _KEY, _OPTION = "pan_inconclusive", "--pan-inconclusive"
 
 def read(config: pytest.Config, declared: Declared) -> Policy:
     """Command line over ini file or ``[tool.pan]`` over warn; UsageError for a wrong value."""
-    ini, table = config.getini(_KEY), declared.inconclusive
     where = f"{_KEY} in {config.inipath.name if config.inipath else 'ini'}"
+    try:
+        ini, table = config.getini(_KEY), declared.inconclusive
+    except TypeError as error:
+        raise pytest.UsageError(f"{where}: {error}; allowed: {', '.join(POLICIES)}") from None
     if ini and table:
         raise pytest.UsageError(
             f"{where}, got {ini!r}, and inconclusive in {FILE} [tool.pan], got {table!r}: one "

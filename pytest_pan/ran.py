@@ -131,17 +131,29 @@ def never_checked(
                 "nothing was audited: no test has the marker pan or takes the fixture pan_audit "
                 f"or pan, and pyproject.toml declares no model{left}",
             )
-    judged = {(v.limit.direction, v.limit.measure) for audit in audits for v in audit.verdicts}
+    judged = [verdict.limit for audit in audits for verdict in audit.verdicts]
+    nearer = {limit.group for limit in judged}
     narrow = not aim.whole or count.deselected or not audits
     for limit in everywhere:
-        if (limit.direction, limit.measure) in judged:
+        if limit.origin == LIMIT:
+            checked = any(_same(limit, held) for held in judged)
+        else:  # one that all tests have of their own is a default that nobody needed
+            checked = bool(narrow) or limit.group in nearer
+        if checked:
             continue
-        if limit.origin == LIMIT or not narrow:
-            yield (
-                f"pan::never_checked::{limit.keyword}",
-                f"{limit.keyword} = {limit.written} ({limit.origin}) was never checked: no "
-                "declared model and no test marked pan was held against it",
-            )
+        why = "no declared model and no test marked pan was held against it"
+        if limit.group in nearer:
+            why = "every test that was held against such a limit has one of its own in its marker"
+        yield (
+            f"pan::never_checked::{limit.keyword}",
+            f"{limit.keyword} = {limit.written} ({limit.origin}) was never checked: {why}",
+        )
+
+
+def _same(limit: Limit, held: Limit) -> bool:
+    """Whether a limit of the command line is what an audit was held against."""
+    one, other = ((each.keyword, each.written) for each in (limit, held))
+    return one == other and held.origin.startswith(LIMIT)
 
 
 def counted(

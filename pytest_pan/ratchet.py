@@ -9,9 +9,10 @@ from typing import Any
 
 from pytest_pan import baseline, measures, relative
 from pytest_pan.baseline import Baselines
+from pytest_pan.certainty import interval_of
 from pytest_pan.changes import Compared, Row
 from pytest_pan.judge import judge
-from pytest_pan.records import Audit, Limit, Verdict
+from pytest_pan.records import Audit, Interval, Limit, Measured, Verdict
 from pytest_pan.report import comparison
 from pytest_pan.switches import UPDATE
 
@@ -39,27 +40,83 @@ def _hold(audit: Audit, limit: Limit, baselines: Baselines | None) -> Verdict:
             unknown = judge(audit, (resolved,))[0]
             return replace(unknown, outcome="fail", evidence=(*unknown.evidence, why))
         return Verdict(limit=resolved, value=value, outcome="fail", evidence=(why,))
-    verdict = judge(audit, (resolved,), alone=_paired(audit, baselines))[0]
+    paired = _paired(audit, limit, baselines)
+    apart = 0.0 if paired else _margin(audit, limit, baselines)
+    verdict = judge(audit, (resolved,), alone=paired, apart=apart)[0]
     if verdict.outcome == "pass" or baselines.update:
         return verdict
     reasons = (f"changed since the baseline: {one}" for one in compared(audit, baselines).reasons)
     return replace(verdict, evidence=(*reasons, *verdict.evidence))
 
 
-def _paired(audit: Audit, baselines: Baselines) -> str:
+def _paired(audit: Audit, limit: Limit, baselines: Baselines) -> str:
     """Why an interval over images has no say; empty where it has."""
-    old = baselines.bodies.get(str(audit.model["name"]), {})
-    theirs = old.get("images", {}).get("digest")
-    if baselines.update or theirs == audit.images.get("digest"):
+    old = baselines.bodies.get(str(audit.model["name"]), {}).get("images", {})
+    keys = ("digest", "labels") if limit.measure in measures.OF_LABELS else ("digest",)
+    if baselines.update or all(old.get(key) == audit.images.get(key) for key in keys):
         return "both figures are of the same images"
     return ""
+
+
+def _in_general(audit: Audit, limit: Limit, baselines: Baselines) -> Interval | None:
+    """The baseline's interval of the figure that very many images would give, where that is what
+    to compare with: other images give another figure, and as many more or fewer another bias.
+    """
+    measured = audit.measures.get(limit.measure)
+    if _paired(audit, limit, baselines) or measured is None:
+        return None
+    body = baselines.bodies.get(str(audit.model["name"]), {"measures": {}, "images": {}})
+    old, count = _measured(body, limit), body["images"].get("count")
+    if measures.find(limit.measure).of_images:  # of as many images as there are here
+        if not isinstance(count, int) or count < 1:
+            return None
+        times = audit.images["count"] / count
+    else:
+        times = 1.0
+    found = interval_of(
+        Measured(
+            measure=limit.measure,
+            value=math.nan,
+            sites=old.get("sites") or {},
+            interval=_ends(old.get("interval")),
+            intervals={
+                part: ends
+                for part, pair in (old.get("intervals") or {}).items()
+                if (ends := _ends(pair)) is not None
+            },
+        ),
+        limit,
+    )
+    if found is None or interval_of(measured, limit) is None:
+        return None
+    return found[0] * times, found[1] * times
+
+
+def _ends(pair: Any) -> Interval | None:
+    """Two numbers as a file may have them."""
+    if not (isinstance(pair, list | tuple) and len(pair) == 2):
+        return None
+    known = all(isinstance(end, int | float) and math.isfinite(end) for end in pair)
+    return (float(pair[0]), float(pair[1])) if known else None
+
+
+def _margin(audit: Audit, limit: Limit, baselines: Baselines) -> float:
+    """How far the bound may lie from what it was reckoned as: half the baseline's interval, with
+    the share that was added to it.
+    """
+    ends, amount = _in_general(audit, limit, baselines), relative.parse(limit.relative)
+    if ends is None or amount is None:
+        return 0.0
+    half = (ends[1] - ends[0]) / 2
+    return abs(amount.of(half)) if amount.is_share else half
 
 
 def resolve(audit: Audit, limit: Limit, baselines: Baselines | None) -> tuple[Limit, str]:
     """The limit with its bound as a number and the text of where that is from; else why not.
 
     A share is of the baseline's figure of the same thing: of the whole model, of that class, of
-    the worst of the layers that the glob matches. A run that updates the baseline holds its
+    the worst of the layers that the glob matches; on other images, of the middle of its interval,
+    as figures of different images have that in common. A run that updates the baseline holds its
     limits against the figures that it writes.
     """
     amount = relative.parse(limit.relative)
@@ -84,6 +141,10 @@ def resolve(audit: Audit, limit: Limit, baselines: Baselines | None) -> tuple[Li
         before = None if old is None else _figure(_measured(old, limit), limit)
         # the file has rounded figures: one that rounds to the same is the same
         figure, said = (own if before == now else before), f"in {file}"
+        ends = _in_general(audit, limit, baselines)
+        if ends is not None:
+            figure = (ends[0] + ends[1]) / 2
+            said = f"as very many images would give it by {file}, which is of others than these"
     if figure is None:
         return limit, why
     text = measures.find(limit.measure).text(figure)

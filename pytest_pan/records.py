@@ -134,6 +134,8 @@ class Measured:
     """The same figure of random neurons, for measures of what the padding does to outputs."""
     bounds: tuple[float, float] | None = None
     """Least and most that it can be, where samples were counted between edges; else exact."""
+    site_bounds: Mapping[str, Interval] = field(default_factory=dict)
+    """The same of the sites."""
     interval: Interval | None = None
     """95 %, for the figure that very many images of the same kind would give (docs/method.md)."""
     intervals: Mapping[str, Interval] = field(default_factory=dict)
@@ -146,6 +148,7 @@ class Measured:
             "classes": dict(self.classes),
             "control": self.control.to_json() if self.control else None,
             "bounds": list(self.bounds) if self.bounds else None,
+            "site_bounds": {name: list(ends) for name, ends in self.site_bounds.items()},
             "interval": list(self.interval) if self.interval else None,
             "intervals": {name: list(ends) for name, ends in self.intervals.items()},
         }
@@ -153,12 +156,15 @@ class Measured:
     @classmethod
     def from_json(cls, name: str, data: Mapping[str, Any]) -> Self:
         control = Control.from_json(data["control"]) if data["control"] else None
-        parts = {part: (low, high) for part, (low, high) in data.get("intervals", {}).items()}
+        parts = {
+            key: {part: (low, high) for part, (low, high) in data.get(key, {}).items()}
+            for key in ("site_bounds", "intervals")
+        }
         values = {
             "control": control,
             "bounds": _ends(data["bounds"]),
             "interval": _ends(data.get("interval")),
-            "intervals": parts,
+            **parts,
         }
         return cls(**{**data, "measure": name, **values})
 
@@ -173,9 +179,14 @@ class Skip:
 
     what: str
     why: str
+    at_best: Outcome = "pass"
+    """What a limit can come to that is about it too: a layer whose values are not finite belongs
+    to the figures and is not in them, one without padding does not."""
+    probe: str = ""
+    """Whose figures lack it; empty where all do."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"what": self.what, "why": self.why}
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -205,6 +216,11 @@ class Limit:
         """``max_pan_fraction``, with a class or a glob of layers as ``max_...[features.1.*]``."""
         part = self.target or self.layer
         return f"{self.direction}_{self.measure}" + (f"[{part}]" if part else "")
+
+    @property
+    def group(self) -> tuple[str, str, bool]:
+        """Direction, measure, and whether it is about a part: what a nearer place replaces."""
+        return self.direction, self.measure, bool(self.target or self.layer)
 
     @property
     def subject(self) -> str:

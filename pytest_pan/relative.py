@@ -19,6 +19,9 @@ class Relative:
     is_share: bool
     """Of that figure's size, in percent; else an amount in the measure's unit."""
 
+    def __abs__(self) -> Decimal:
+        return abs(self.amount)
+
     def of(self, figure: float) -> float:
         """The bound. In decimals, as people reckon: 0.7 + 0.1 is 0.8 and not one bit less."""
         base = Decimal(repr(figure))

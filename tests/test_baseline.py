@@ -110,6 +110,8 @@ def test_a_plain_name_is_the_file_s_name() -> None:
             ("measures.pan_count.sites.a.b, got True",),
         ),
         ({"measures": {"pan_count": {"value": 1, "classes": 3}}}, ("measures.pan_count.classes",)),
+        ({"measures": {"pan_count": {"value": 10**400}}}, ("measures.pan_count.value, got 1000",)),
+        ({"settings": {"probes": None}}, ("settings.probes, got None", "a list of texts")),
         ('{"schema": "pytest-pan-baseline/1", "measures": NaN}', ("model, got None",)),
     ],
 )
@@ -137,6 +139,24 @@ def test_two_files_of_one_model_are_refused_and_a_renamed_one_keeps_its_name(
     stored(folder, body, "net.json")
     with pytest.raises(ConfigError, match=r"net.json: model.name, got 'net', which mine.json has"):
         read(folder)
+
+
+def test_a_new_model_never_takes_the_file_that_another_s_was_renamed_to(tmp_path: Path) -> None:
+    folder = stored(tmp_path / "bases", baseline.body_of(make_audit("alpha")), "beta.json")
+    before = (folder / "beta.json").read_bytes()
+    assert baseline.write(read(folder), "beta", baseline.body_of(make_audit("beta"))) == "written"
+    assert (folder / "beta.json").read_bytes() == before
+    assert sorted(read(folder).bodies) == ["alpha", "beta"]
+
+
+def test_which_of_several_gpus_it_was_is_not_in_the_file() -> None:
+    def on(device: str) -> Audit:
+        audit = make_audit("net")
+        return replace(audit, environment={**audit.environment, "device": device})
+
+    first, second = (baseline.body_of(on(f"cuda:{n} (NVIDIA H100)")) for n in (0, 1))
+    assert first == second
+    assert first != baseline.body_of(on("cuda:0 (Tesla T4)"))
 
 
 def test_what_a_killed_process_left_half_written_is_no_baseline(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from report.build import make_audit, make_neuron, make_site
@@ -11,7 +12,7 @@ from report.build import make_audit, make_neuron, make_site
 from pytest_pan import measures
 from pytest_pan.certainty import more_images
 from pytest_pan.judge import explain, judge
-from pytest_pan.records import Audit, Interval, Measured, Verdict
+from pytest_pan.records import Audit, Interval, Measured, Outcome, Skip, Verdict
 
 
 def audit(measured: Measured, images: int = 100) -> Audit:
@@ -144,3 +145,61 @@ def test_a_verdict_is_the_same_after_a_trip_through_json_and_an_older_one_is_rea
     for key in ("interval", "more_images", "basis"):
         del data[key]
     assert Verdict.from_json(data).outcome == "inconclusive"
+
+
+@pytest.mark.parametrize("name", ["prediction_flips", "intrusion_flips"])
+def test_no_number_of_images_is_named_for_a_count_of_images(name: str) -> None:
+    found = verdict(Measured(measure=name, value=12, interval=(6, 19)), f"max_{name}", 16)
+    assert (found.outcome, found.more_images) == ("inconclusive", None)
+    assert "grows with that of the images, 100" in found.basis
+
+
+@pytest.mark.parametrize(("images", "said"), [(40, True), (160, False)])
+def test_an_interval_that_held_too_seldom_is_called_too_narrow(images: int, said: bool) -> None:
+    measured = Measured(measure="log_odds_shift", value=0.1, interval=(0.05, 0.2))
+    for bound in (0.01, 0.1, 1.0):
+        basis = verdict(measured, "max_log_odds_shift", bound, images).basis
+        assert ("(too narrow as a rule: fewer than 160 images)" in basis) == said
+
+
+@pytest.mark.parametrize(
+    ("bound", "outcome"), [(0.6, "pass"), (0.5, "inconclusive"), (0.1, "fail")]
+)
+def test_what_counting_leaves_open_of_a_layer_leaves_its_limit_open(
+    bound: float, outcome: str
+) -> None:
+    """Of two layers with 0.2 to 0.4 and 0.3 to 0.55 the larger share is 0.3 to 0.55."""
+    measured = Measured(
+        measure="pan_fraction",
+        value=0.35,
+        sites={"a": 0.3, "b": 0.4},
+        bounds=(0.2, 0.5),
+        site_bounds={"a": (0.2, 0.4), "b": (0.3, 0.55)},
+    )
+    assert verdict(measured, "max_pan_fraction", {"*": bound}).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("layer", "at_best", "limit", "expected"),
+    [
+        ("late", "fail", {"keyword": "max_pan_count", "bound": 9}, "fail"),
+        ("late", "inconclusive", {"keyword": "max_pan_count", "bound": 9}, "inconclusive"),
+        ("late", "pass", {"keyword": "max_pan_count", "bound": 9}, "pass"),
+        ("late", "fail", {"keyword": "max_pan_count", "bound": {"conv": 9}}, "pass"),
+        ("late", "fail", {"keyword": "max_pan_count", "bound": {"*": 9}}, "fail"),
+        ("late", "inconclusive", {"keyword": "max_pan_count", "bound": 1}, "fail"),
+    ],
+)
+def test_nothing_passes_on_a_figure_that_lacks_what_belongs_to_it(
+    layer: str, at_best: Outcome, limit: dict[str, Any], expected: str
+) -> None:
+    measured = Measured(measure="pan_count", value=5, sites={"conv": 5})
+    lacking = Skip(what=layer, why="activations not finite", at_best=at_best)
+    made = replace(audit(measured), skips=(lacking,))
+    (found,) = judge(made, measures.limits(**limit, origin="here"))
+    assert found.outcome == expected
+    assert ("not in the figure: late" in str(found.evidence)) == (
+        expected != "pass" and at_best != "pass"
+    )
+    if expected == "fail" and at_best == "fail":
+        assert "pan_count 5 cannot be held against" in explain(made, found).replace(" in *", "")

@@ -84,12 +84,14 @@ def test_the_command_line_wins_over_the_model_and_the_model_over_the_file(tmp_pa
         "max_pan_count": 7,
         "max_pan_fraction[a]": 0.3,
         "max_pan_fraction[b]": 0.4,
+        "max_pan_fraction": 0.1,  # of the whole, which a table of parts leaves alone
         "max_pan_floor": 0.2,
     }
     assert [limit.origin for limit in limits] == [
         "--pan-limit",
         "pyproject.toml [tool.pan.models.net]",
         "pyproject.toml [tool.pan.models.net]",
+        "pyproject.toml [tool.pan]",
         "pyproject.toml [tool.pan]",
     ]
 
@@ -147,6 +149,8 @@ def test_a_wrong_limit_on_the_command_line_is_named_as_it_was_written(
         ("[tool.pan]\nlimits = { max_pans = 0.3 }", "unknown limit 'max_pans', got 0.3; allowed:"),
         ("[tool.pan]\nlimits = { max_pan_fraction = 3 }", "got 3; allowed: a fraction from 0 to 1"),
         ("[tool.pan]\nlimits.max_pan_fraction.features.1 = 0.1", "Quote a name that has dots."),
+        ("[tool.pan]\nmode = 'zeros'", "mode, got 'zeros'; allowed: reflect, symmetric, replica"),
+        ("[tool.pan]\ndraws = 101", "draws, got 101; allowed: a whole number from 0 to 100"),
         ("[tool.pan]\ntheta = '0.5'", "[tool.pan]: theta, got '0.5'; allowed: above 0, up to 1"),
         ("[tool.pan]\nseed = true", "seed, got True; allowed: a whole number from 0"),
         ("[tool.pan]\ndevice = 0", "device, got 0; allowed: auto, cpu, cuda, cuda:N"),

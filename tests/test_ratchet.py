@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,7 @@ def changed(audit: Audit, part: str, **facts: Any) -> Audit:
         ("images", {"count": 9}, "images: count 210 -> 9"),
         ("settings", {"theta": 0.25}, "settings: theta 0.5 -> 0.25"),
         ("environment", {"torch": "3"}, "versions: torch 2.4.0 -> 3"),
-        ("environment", {"device": "cuda:0"}, "hardware: device cpu -> cuda:0"),
+        ("environment", {"device": "cuda:0"}, "hardware: device cpu -> cuda"),
     ],
 )
 def test_the_reason_of_a_change_is_told_apart(
@@ -259,3 +260,62 @@ def test_an_update_touches_no_file_of_a_model_that_did_not_run(tmp_path: Path) -
     assert audit.baseline.written == "written"
     assert (tmp_path / "other.json").read_text() == "as it was"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.json", "other.json"]
+
+
+def counted(value: float, interval: tuple[float, float], images: str, count: int = 100) -> Audit:
+    """An audit of some images with a number of PANs, and its interval."""
+    made = net(a=1)
+    measured = Measured(measure="pan_count", value=value, interval=interval)
+    facts = {**made.images, "digest": images, "count": count}
+    return replace(made, measures={**made.measures, "pan_count": measured}, images=facts)
+
+
+@pytest.mark.parametrize(
+    ("middle", "bound", "expected"),
+    [
+        (100, "baseline", "inconclusive"),
+        (127, "baseline", "inconclusive"),  # apart by 27: root of 20^2 + 20^2 is 28.3
+        (130, "baseline", "fail"),
+        (100, "baseline+40%", "pass"),  # apart by 40: root of 20^2 + 28^2 is 34.4
+        (100, "baseline+30%", "inconclusive"),  # by 30: root of 20^2 + 26^2 is 32.8
+        (100, "baseline+30", "pass"),  # by 30: 28.3
+    ],
+)
+def test_two_figures_of_different_images_are_told_apart_by_both_their_intervals(
+    middle: float, bound: str, expected: str
+) -> None:
+    before = counted(100, (80, 120), "some")
+    now = counted(middle, (middle - 20, middle + 20), "others")
+    assert outcome(now, beside(before), "max_pan_count", bound) == expected
+
+
+def test_that_few_images_count_too_many_is_no_regression() -> None:
+    before = counted(100, (95, 105), "many")
+    now = counted(125, (90, 110), "few", count=40)
+    assert outcome(now, beside(before), "max_pan_count", "baseline+10%") == "inconclusive"
+    better = counted(100, (70, 80), "few", count=40)
+    assert outcome(better, beside(before), "max_pan_count", "baseline") == "pass"
+
+
+def test_an_accuracy_of_other_labels_is_another_figure_and_pans_are_not() -> None:
+    def labelled(labels: str, drop: float) -> Audit:
+        made = net(a=1)
+        measured = Measured(measure="accuracy_drop", value=drop, interval=(drop - 0.1, drop + 0.1))
+        return replace(
+            made,
+            settings=Settings(probes=("pans", "influence")),
+            images={**made.images, "labels": labels},
+            measures={**made.measures, "accuracy_drop": measured},
+        )
+
+    before = beside(labelled("old", 0.1))
+    assert outcome(labelled("old", 0.12), before, "max_accuracy_drop", "baseline") == "fail"
+    assert outcome(labelled("new", 0.12), before, "max_accuracy_drop", "baseline") == "inconclusive"
+    assert outcome(labelled("new", 0.12), before, "max_pan_count", "baseline") == "pass"
+
+
+@pytest.mark.parametrize("text", ["baseline+10", "baseline-3", "baseline + 1.5"])
+def test_a_fraction_that_grows_by_whole_ones_lacks_its_percent_sign(text: str) -> None:
+    with pytest.raises(ConfigError, match=f"Did you mean '{re.escape(text)}%'"):
+        measures.limits("max_pan_fraction", text, origin="here")
+    assert measures.limits("max_pan_count", text, origin="here")

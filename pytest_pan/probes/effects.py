@@ -114,7 +114,10 @@ def examine(
         measures={m.measure: m for m in measured},
         classes=tuple(classes),
         notes=tuple(said),
-        skips=tuple(Skip(what=what, why=why) for what, why in comparison.skips.items()),
+        skips=tuple(
+            Skip(what=what, why=why, at_best="inconclusive", probe="influence")
+            for what, why in comparison.skips.items()
+        ),
     )
 
 

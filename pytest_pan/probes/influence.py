@@ -297,10 +297,11 @@ class Comparison:
             found["log_odds_shift"] = _above_0(odds.largest(tally.sums, have.sums))
             found["classes_shifted"] = _above_0(odds.shifted(tally.sums, have.sums, SHIFTED))
         if tally.changes:
-            low, high = intervals.of_mean(in_order(tally.changes), seed=seed)
+            low, high = intervals.of_mean(in_order(tally.changes), seed=seed, within=(0, 1))
             found["prediction_flips"] = low * have.images, high * have.images
         if tally.losses:
-            found["accuracy_drop"] = intervals.of_mean(in_order(tally.losses), seed=seed)
+            losses = in_order(tally.losses)
+            found["accuracy_drop"] = intervals.of_mean(losses, seed=seed, within=(-1, 1))
         if tally.affected.distances and several:
             numbers = sorted(tally.affected.distances)
             groups = subsamples.group_of(0, numbers[-1] + 1, seed)[numbers]

@@ -17,7 +17,7 @@ from pytest_pan.probes import stability
 from pytest_pan.probes.portraits import portrayed
 from pytest_pan.probes.stability import Near, Stability
 from pytest_pan.probes.states import State, States
-from pytest_pan.records import SIDES, Measured, Neuron, Settings, Side, Site, Skip
+from pytest_pan.records import SIDES, Measured, Neuron, Outcome, Settings, Side, Site, Skip
 from pytest_pan.stats import labels
 from pytest_pan.stats.counts import Bounds
 from pytest_pan.stats.ks import KS
@@ -45,6 +45,10 @@ class Span:
     value: int
     low: int
     high: int
+
+    def over(self, whole: int) -> tuple[float, float]:
+        """Its ends as shares of a whole."""
+        return self.low / whole, self.high / whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,9 +126,19 @@ def findings(
         neurons=tuple(neurons),
         measures=_measures(detected, again),
         stability=again,
-        skips=tuple(Skip(what=name, why=why) for name, why in skips.items()),
+        skips=tuple(
+            Skip(what=name, why=why, at_best=_at_best(name, states, detected))
+            for name, why in skips.items()
+        ),
         error=detected.error,
     )
+
+
+def _at_best(name: str, states: States, detected: Detected) -> Outcome:
+    """What a limit can come to about a layer that was not examined."""
+    if name in detected.skips:
+        return "fail"  # as where nothing could be measured at all
+    return "inconclusive" if name in states.changing else "pass"
 
 
 def nothing() -> Findings:
@@ -244,6 +258,12 @@ def _measures(detected: Detected, again: Stability) -> dict[str, Measured]:
     counts = {name: float(span.value) for name, span in pans.items()}
     detecting = {name: float(span.value) for name, span in edges.items()}
     whole = examined or math.nan
+    of_site = {
+        "pan_fraction": {s.name: pans[s.name].over(s.channels) for s in sites},
+        "pan_count": {s.name: pans[s.name].over(1) for s in sites},
+        "edge_detector_count": {s.name: edges[s.name].over(1) for s in sites},
+    }
+    of_site["layer_pan_fraction"] = of_site["pan_fraction"]
     measured = (
         ("pan_fraction", found.value / whole, (found.low / whole, found.high / whole), shares),
         ("pan_count", found.value, (found.low, found.high), counts),
@@ -257,6 +277,7 @@ def _measures(detected: Detected, again: Stability) -> dict[str, Measured]:
             value=float(value),
             sites=by,
             bounds=(float(ends[0]), float(ends[1])) if ends and detected.error else None,
+            site_bounds=of_site.get(name, {}) if detected.error else {},
             interval=again.intervals.get(name),
             intervals=again.by_site.get(name, {}),
         )

@@ -234,8 +234,6 @@ def _intervals(
     whole, halves, quarters = (part.sum(-1, keepdim=True) for part in counts)
     total = channels.sum(0, keepdim=True)
     ends = _whole_numbers((whole, halves, quarters), total)
-    shares = [(part / channels).amax(-1) for part in counts]
-    layer = [end.clamp(0, 1) for end in subsamples.interval(*shares)]
     names = [site.name for site in sites]
     by_count = dict(zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True))
     part = (low / channels).tolist(), (high / channels).tolist()
@@ -246,7 +244,8 @@ def _intervals(
         {
             "pan_count": count,
             "pan_fraction": fraction,
-            "layer_pan_fraction": (float(layer[0]), float(layer[1])),
+            # the largest of figures that each lie between their ends
+            "layer_pan_fraction": (max(part[0]), max(part[1])),
         },
         {"pan_count": by_count, "pan_fraction": by_share, "layer_pan_fraction": by_share},
     )

@@ -179,6 +179,8 @@ class States:
         self._of = of
         self.by_site: dict[str, State] = {}
         self.skips: dict[str, str] = {}
+        self.changing: set[str] = set()
+        """The skipped sites that have maps of several sizes."""
         self.images = 0
         """Of this process; of all once they have met."""
         self.processes = processes
@@ -200,6 +202,7 @@ class States:
         if state is None:
             state = self.by_site[site.name] = State(site, self.processes)
         elif (state.site.channels, state.site.map) != (site.channels, site.map):
+            self.changing.add(site.name)
             self.skips[site.name] = (
                 f"its map changes: {state.site.channels} channels of {state.site.map}, then "
                 f"{site.channels} of {site.map}"
@@ -249,27 +252,38 @@ class States:
 
     def _exchange(self, *, last: bool) -> bool:
         """Tells the others the first batches; who has enough gets edges. Whether all are done."""
-        mine = {
-            name: (state.site, state.parts())
+        ready = [
+            name
             for name, state in self.by_site.items()
             if state.counted is None
             and name not in self.skips
             # what is told is a copy: alone it is not made before it is needed
             and (state.enough or self.processes.count > 1)
-        }
-        met = self.processes.meet(f"first batches, {self._of}", (last, mine))
-        for _, theirs in met:
-            for name, (site, parts) in theirs.items():
+        ]
+        if self.processes.count == 1:
+            for name in ready:  # nor are those of all sites made at once
+                self._take([self._parts([name])])
+            return last
+        met = self.processes.meet(f"first batches, {self._of}", (last, self._parts(ready)))
+        self._take([theirs for _, theirs in met])
+        self._told = bool(self.by_site) and not self._pilots
+        return self._told or all(done for done, _ in met)
+
+    def _parts(self, names: list[str]) -> dict[str, tuple[Site, pilots.Parts]]:
+        return {name: (self.by_site[name].site, self.by_site[name].parts()) for name in names}
+
+    def _take(self, told: list[dict[str, tuple[Site, pilots.Parts]]]) -> None:
+        """Adds first batches to what is known of them; a site that has enough gets its edges."""
+        for parts_of in told:
+            for name, (site, parts) in parts_of.items():
                 self._pilots.setdefault(name, pilots.Pilot(site)).take(parts)
-        for name, pilot in list(self._pilots.items()):
-            if (found := pilot.edges()) is None:
+        for name in list(self._pilots):
+            if (found := self._pilots[name].edges()) is None:
                 continue
-            state = self.by_site.setdefault(name, State(pilot.site, self.processes))
+            site = self._pilots.pop(name).site
+            state = self.by_site.setdefault(name, State(site, self.processes))
             device = state.samples.maps[0].device if state.samples.maps else found[0].device
             self._held -= state.count(*(part.to(device) for part in found))
-            del self._pilots[name]
-        self._told = self.processes.count > 1 and bool(self.by_site) and not self._pilots
-        return self._told or all(done for done, _ in met)
 
     def alone(self) -> None:
         """Makes do with what this process has: the others cannot be met any more."""
@@ -283,13 +297,17 @@ class States:
             return
         sites: dict[str, Site] = {}
         images = 0
-        mine: Any = ({n: s.site for n, s in self.by_site.items()}, self.skips, self.images)
-        for theirs, skips, count in self.processes.meet(f"sites, {self._of}", mine):
+        sites_here = {n: s.site for n, s in self.by_site.items()}
+        mine: Any = (sites_here, self.skips, self.changing, self.images)
+        met = self.processes.meet(f"sites, {self._of}", mine)
+        for theirs, skips, changing, count in met:
             for name, site in theirs.items():
                 known = sites.setdefault(name, site)
                 if (known.channels, known.map) != (site.channels, site.map):
+                    self.changing.add(name)
                     self.skips[name] = f"its map changes: {known.map}, then {site.map}"
             self.skips |= skips
+            self.changing |= changing
             images += count
         self.images = images
         self.by_site = {

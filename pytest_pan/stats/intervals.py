@@ -13,10 +13,25 @@ from pytest_pan.stats.odds import LEVEL, REPLICATES, basic_interval, quantile
 Interval = tuple[float, float]
 
 
-def of_mean(values: Tensor, *, seed: int) -> Interval:
-    """95 % interval of the mean: values (N,), each image weighed by Poisson(1) draws."""
+def of_mean(values: Tensor, *, seed: int, within: Interval) -> Interval:
+    """95 % interval of the mean: values (N,) ``within`` two ends, weighed by Poisson(1) draws.
+
+    Resampling shows no value that the images did not: where all are the same, ends are those of
+    a mean where one value more in so many could have been the other extreme (:func:`unseen`).
+    """
     exact = values.double()
+    least, most = float(exact.min()), float(exact.max())
+    if least == most:
+        share = unseen(len(values))
+        return least - share * (least - within[0]), most + share * (within[1] - most)
     return _interval(len(values), seed, lambda drawn: float(drawn @ exact / drawn.sum()))
+
+
+def unseen(images: int) -> float:
+    """The share of all images that may do what none of so many did: Clopper and Pearson's 95 %
+    interval of a binomial share, at no success, ends there.
+    """
+    return float(1 - ((1 - LEVEL) / 2) ** (1 / images))
 
 
 def trend_of_quantile(values: Tensor, groups: Tensor, share: float) -> Interval:
@@ -37,11 +52,14 @@ def trend_of_quantile(values: Tensor, groups: Tensor, share: float) -> Interval:
 
 
 def of_largest_sum(values: Tensor, *, seed: int) -> Interval:
-    """95 % interval of the largest of several sums over as many images: values (L, N).
+    """95 % interval of the largest of several sums over as many images: values (L, N), 0 to 1.
 
-    The basic bootstrap interval (:func:`pytest_pan.stats.odds.basic_interval`), not below 0.
+    The basic bootstrap interval (:func:`pytest_pan.stats.odds.basic_interval`), not below 0;
+    where all are 0, up to what :func:`unseen` allows.
     """
     exact, images = values.double(), values.shape[1]
+    if not exact.any():
+        return 0.0, unseen(images) * images
     found = [
         float((exact @ drawn).max() / drawn.sum() * images) for drawn in _weights(images, seed)
     ]

@@ -47,7 +47,7 @@ def edit(repo: pytest.Pytester, change: Edit) -> None:
 
 
 def with_pans(count: int) -> Edit:
-    return lambda body: body["measures"]["pan_count"].update(value=count)
+    return lambda body: body["measures"]["pan_count"].update(value=count, interval=[count, count])
 
 
 def test_an_update_writes_one_file_a_model_and_says_so(ready: pytest.Pytester) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
 HERE = """
 import torch, nets
@@ -166,6 +167,18 @@ def test_what_a_model_declares_reaches_its_audit_and_the_command_line_wins(
     settings = {key: audit["settings"][key] for key in ("theta", "batch_size", "seed", "draws")}
     assert settings == {"theta": 0.25, "batch_size": 5, "seed": 7, "draws": 0}
     assert audit["settings"]["probes"] == ["pans", "influence"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, so cuda is no mistake")
+def test_a_device_of_a_model_that_the_command_line_overrules_need_not_be_there(
+    bare: pytest.Pytester,
+) -> None:
+    bare.makepyprojecttoml(NET.replace(", max_pan_fraction = 0.03", "") + 'device = "cuda"')
+    assert bare.runpytest("--pan-audit").ret == pytest.ExitCode.USAGE_ERROR
+    bare.runpytest("--pan-audit", "--pan-device=cpu").assert_outcomes(passed=1)
+    bare.makepyfile(test_own="def test_a(): ...")
+    left_out = bare.runpytest("--pan-audit", "test_own.py")
+    left_out.assert_outcomes(passed=1, errors=1)  # nothing was audited, but nothing is set wrong
 
 
 def test_a_folder_of_images_lies_beside_the_file_wherever_pytest_runs(

@@ -66,7 +66,7 @@ def test_a_limit_on_the_odds_asks_for_its_probe_and_holds_the_hand_computed_valu
             after = torch.stack([-above.amin((1, 2)), pixel], 1).double().softmax(1).sum(0)
             return (after / before).log()
 
-        @pytest.mark.pan(max_log_odds_shift={"pixel": 0.4, "padded": 0.1}, max_prediction_flips=0)
+        @pytest.mark.pan(max_log_odds_shift={"pixel": 0.4, "padded": 0.1}, max_prediction_flips=9)
         def test_limits(pan_audit, images):
             odds = expected(images)
             found = pan_audit.influence[0]
@@ -86,7 +86,7 @@ def test_a_limit_on_the_odds_asks_for_its_probe_and_holds_the_hand_computed_valu
             "*random neurons, as many a layer: 0, 0, 0; 0 draws reach the PANs'",
             "*log_odds_shift *random neurons 0, 0, 0",
             "*PASS log_odds_shift of pixel *(max 0.4)*",
-            "*PASS prediction_flips 0 (max 0)*",
+            "*PASS prediction_flips 0 (max 9)*",
         ]
     )
     (audit,) = json.loads((decided.path / "pan-report.json").read_text())["audits"]
@@ -222,7 +222,7 @@ def test_a_row_of_zeros_inside_the_image_makes_the_pan_fire_and_is_bounded(
         @pytest.fixture
         def pan_images(): return bright_images(count=60, size=24)
 
-        @pytest.mark.pan(max_intrusion_flips=0)
+        @pytest.mark.pan(max_intrusion_flips=4)
         def test_limits(pan_audit):
             rows = [line for line in pan_audit.intrusion if line.axis == "row"]
             assert [line.pans_fired for line in rows] == [1, 1, 1]

@@ -33,8 +33,55 @@ def test_a_marked_test_is_held_against_them_and_the_nearest_place_wins(
     repo.makepyprojecttoml(BARE.format(table))
     result = repo.runpytest("--pan-audit", *([f"--pan-limit={option}"] if option else []))
     passed = line.startswith("PASS")
-    result.assert_outcomes(passed=int(passed), failed=int(not passed))
+    unchecked = bool(option and "--pan-limit" not in line and "[(" not in option)
+    result.assert_outcomes(passed=int(passed), failed=int(not passed), errors=int(unchecked))
     result.stdout.fnmatch_lines([f"  {line}"])
+
+
+def test_a_limit_of_the_command_line_that_every_marker_replaces_is_an_error(
+    repo: pytest.Pytester,
+) -> None:
+    repo.makepyfile(TEST.format(limits="max_pan_fraction=1.0"))
+    result = repo.runpytest("--pan-audit", "--pan-limit=max_pan_fraction=0.01")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*max_pan_fraction = 0.01 (--pan-limit) was never checked: *"])
+
+
+def test_limits_of_layers_add_to_that_of_the_whole_model(repo: pytest.Pytester) -> None:
+    repo.makepyfile(TEST.format(limits="max_pan_fraction=1.0"))
+    repo.makepyprojecttoml(BARE.format("max_pan_count = 20"))
+    layers = "--pan-limit=max_pan_count[*]=14"
+    result = repo.runpytest("--pan-audit", layers, "--pan-limit=max_pan_fraction[*]=0.9")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines_random(
+        [
+            "  PASS pan_fraction 100.00 % (max 100.00 %)  marker*",
+            "  FAIL pan_fraction in [*] 100.00 % (max 90.00 %)  --pan-limit",
+            "  PASS pan_count 15 (max 20)  pyproject*",
+            "  FAIL pan_count in [*] 15 (max 14)  --pan-limit",
+        ]
+    )
+
+
+def test_a_test_that_skips_itself_fails_all_the_same_where_its_limit_did(
+    repo: pytest.Pytester,
+) -> None:
+    repo.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.pan(max_pan_count=1)
+        def test_beyond():
+            pytest.skip("not today")
+
+        @pytest.mark.pan(max_pan_count=20)
+        def test_within():
+            pytest.skip("not today")
+        """
+    )
+    result = repo.runpytest("--pan-audit")
+    result.assert_outcomes(failed=1, skipped=1)
+    result.stdout.fnmatch_lines(["*pan_count 15 is above max_pan_count = 1 *"])
 
 
 def test_limits_of_different_measures_add_up(repo: pytest.Pytester) -> None:

@@ -73,6 +73,48 @@ def test_images_beyond_the_memory_set_aside_are_counted_and_the_report_says_so(
     assert audit["measures"]["pan_count"]["bounds"] == [15, 15]
 
 
+def test_no_limit_passes_on_a_model_with_a_layer_that_overflows(repo: pytest.Pytester) -> None:
+    """The first layer is as planted, and the second would be left out of every figure."""
+    repo.makeconftest(
+        """
+        import pytest, torch
+        from nets import bright_images, fifteen_types
+
+        class Overflows(torch.nn.Module):
+            def forward(self, x):
+                return x * 3e38 * 10
+
+        @pytest.fixture
+        def pan_model():
+            late = torch.nn.Conv2d(15, 4, 3, padding=1)
+            return torch.nn.Sequential(fifteen_types(), Overflows(), late)
+
+        @pytest.fixture
+        def pan_images():
+            return bright_images(count=60)
+        """
+    )
+    repo.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.pan(max_pan_fraction=1.0)
+        def test_whole(): ...
+
+        @pytest.mark.pan(max_pan_fraction={"0": 1.0})
+        def test_of_the_layer_that_is_known(): ...
+        """
+    )
+    result = repo.runpytest("--pan-audit")
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*pan_fraction 100.00 % cannot be held against max_pan_fraction = 100.00 % *",
+            "*not in the figure: 2 (activations not finite in 4 of 4 channels, *",
+        ]
+    )
+
+
 def test_an_aborted_run_writes_what_had_finished_and_says_so(repo: pytest.Pytester) -> None:
     repo.makepyfile(
         test_a="def test_a(pan_audit): ...", test_b="def test_b(): raise KeyboardInterrupt"

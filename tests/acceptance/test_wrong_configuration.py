@@ -23,7 +23,7 @@ SETTINGS = {
     "theta": "1.5",
     "batch_size": "0",
     "seed": "-1",
-    "draws": "-1",
+    "draws": "101",
     "memory": "0",
     "workers": "-2",
     "probes": "pams",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from pytest_pan.stats.intervals import of_largest_sum, of_mean, trend_of_quantile
@@ -14,7 +15,7 @@ from pytest_pan.stats.subsamples import group_of
 def test_the_interval_of_a_mean_is_as_wide_as_the_normal_law_says() -> None:
     """1.96 standard errors to each side, within a sixth: 200 replicates leave some noise."""
     values = torch.randn(2000, generator=torch.Generator().manual_seed(0))
-    low, high = of_mean(values, seed=1)
+    low, high = of_mean(values, seed=1, within=(-9, 9))
     error = 1.96 * float(values.std()) / 2000**0.5
     assert low < float(values.mean()) < high
     assert (high - low) / 2 == pytest.approx(error, rel=1 / 6)
@@ -22,23 +23,39 @@ def test_the_interval_of_a_mean_is_as_wide_as_the_normal_law_says() -> None:
 
 def test_over_repeated_samples_the_interval_covers_the_true_mean_about_95_times_in_100() -> None:
     draws = np.random.default_rng(3).exponential(size=(200, 150))
-    ends = [of_mean(torch.from_numpy(sample), seed=i) for i, sample in enumerate(draws)]
+    ends = [
+        of_mean(torch.from_numpy(sample), seed=i, within=(0, 99)) for i, sample in enumerate(draws)
+    ]
     covered = sum(low <= 1 <= high for low, high in ends)
     assert 176 <= covered <= 198
 
 
-@pytest.mark.parametrize("images", [1, 2, 50])
-def test_a_constant_has_no_width(images: int) -> None:
-    values = torch.full((images,), 3.0)
-    assert of_mean(values, seed=0) == (3, 3)
+@pytest.mark.parametrize("images", [1, 2, 50, 160])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_what_no_image_showed_is_as_likely_as_scipy_says_of_a_share(
+    images: int, value: float
+) -> None:
+    exact = scipy.stats.binomtest(int(value * images), images).proportion_ci(method="exact")
+    found = of_mean(torch.full((images,), value), seed=0, within=(0, 1))
+    assert found == pytest.approx((exact.low, exact.high))
+
+
+def test_no_accuracy_lost_or_won_leaves_room_on_both_sides() -> None:
+    low, high = of_mean(torch.zeros(40), seed=0, within=(-1, 1))
+    assert (low, high) == pytest.approx((0.025 ** (1 / 40) - 1, 1 - 0.025 ** (1 / 40)))
+
+
+def test_lines_that_flip_nothing_may_flip_some_of_as_many_other_images() -> None:
+    exact = scipy.stats.binomtest(0, 40).proportion_ci(method="exact")
+    assert of_largest_sum(torch.zeros(6, 40), seed=0) == pytest.approx((0, 40 * exact.high))
 
 
 def test_figures_of_the_same_seed_are_weighed_alike() -> None:
     values = torch.rand(40, generator=torch.Generator().manual_seed(4))
-    low, high = of_mean(values, seed=5)
-    twice = of_mean(2 * values + 1, seed=5)
+    low, high = of_mean(values, seed=5, within=(0, 1))
+    twice = of_mean(2 * values + 1, seed=5, within=(1, 3))
     assert twice == pytest.approx((2 * low + 1, 2 * high + 1))
-    assert of_mean(values, seed=6) != (low, high)
+    assert of_mean(values, seed=6, within=(0, 1)) != (low, high)
 
 
 def test_the_largest_of_many_noisy_figures_is_too_large_and_its_interval_comes_down() -> None:
