@@ -13,6 +13,11 @@ LEAST_IMAGES = 32
 which the trend of a count needs, is eight images then."""
 
 
+def ends_of(data: Any) -> Interval | None:
+    """An interval as JSON has it: two numbers, or nothing."""
+    return (data[0], data[1]) if data else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Convergence:
     """The PANs that so many images give, over random subsamples of that size."""
