@@ -76,7 +76,7 @@ class Controller:
         crashed = report.when not in ("setup", "call", "teardown")  # xdist's report of a worker
         asks = getattr(report, "pan_asks", report.nodeid if crashed else "")
         self._asked |= {asks} - {""}
-        if report.when == "call" and not report.skipped:
+        if getattr(report, "pan_had", False):
             self._had |= {asks} - {""}
         if asks and report.failed and not getattr(report, "pan_beyond", False):
             self._troubles.append((getattr(report, "pan_place", math.inf), report.nodeid))
@@ -166,7 +166,7 @@ class Controller:
 
     def _render(self, kind: str, config: pytest.Config) -> str:
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        audits = self._audits
+        audits, summary = self._audits, self._ran()
         if kind == "json":
             from pytest_pan.report import json
 
@@ -175,17 +175,21 @@ class Controller:
                 partial=self._partial,
                 created=created,
                 seconds=self._seconds,
-                ran=self._ran().to_json(),
+                ran=summary.to_json(),
             )
         command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
         if kind.startswith("markdown"):
             from pytest_pan.report import markdown
 
-            return markdown.render(audits, partial=self._partial, created=created, command=command)
+            return markdown.render(
+                audits, partial=self._partial, created=created, command=command, ran=summary
+            )
         from pytest_pan.report import html
 
         started = time.perf_counter()
-        page = html.render(audits, partial=self._partial, created=created, command=command)
+        page = html.render(
+            audits, partial=self._partial, created=created, command=command, ran=summary
+        )
         self._seconds["report"] = time.perf_counter() - started
         return page
 
@@ -207,7 +211,7 @@ class Controller:
             colours = {"FAIL": {"red": True}, "INCONCLUSIVE": {"yellow": True}}
             terminalreporter.write_line(line, **colours.get(line.split(maxsplit=1)[0], {}))
         summary = self._ran()
-        short = summary.had < summary.collected.expected or summary.left_out()
+        short = summary.missing or summary.left_out()
         terminalreporter.write_line(summary.line(), **({"yellow": True} if short else {}))
         for line in (*self._unchecked, *self._unkept):
             terminalreporter.write_line(f"ERROR: {line}", red=True)

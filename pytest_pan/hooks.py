@@ -24,6 +24,7 @@ from pytest_pan.ledger import Ledger
 from pytest_pan.ran import counted
 from pytest_pan.ranks import launched
 from pytest_pan.records import Audit, Settings
+from pytest_pan.served import SERVED, Served
 from pytest_pan.switches import FIXTURES, USAGE
 
 _PLACE = pytest.StashKey[int]()
@@ -45,6 +46,8 @@ def configure(config: pytest.Config) -> None:
         caching.why_unwanted(config)
         baselines = baselining.read(config, declared)
         ledger = config.stash[asking.LEDGER] = Ledger(settings, baselines)
+        served = config.stash[SERVED] = Served(config)
+        config.pluginmanager.register(served, "pan-served")
         rank = options.rank(config)
         if rank:
             be_silent(config)
@@ -250,6 +253,9 @@ def pytest_runtest_makereport(
         report.pan_asks = asker  # type: ignore[attr-defined]
         report.pan_place = ledger.place  # type: ignore[attr-defined]
         report.pan_beyond = asking.BEYOND in item.stash  # type: ignore[attr-defined]
+        checked = report.when == "call" and (not report.skipped or hasattr(report, "wasxfail"))
+        had = checked and item.config.stash[SERVED].had(item)
+        report.pan_had = had  # type: ignore[attr-defined]
         open_ = report.when == "call" and report.passed and asking.OPEN in item.stash
         report.pan_open = open_  # type: ignore[attr-defined]
         if asker:
