@@ -22,6 +22,8 @@ from pytest_pan.switches import USAGE
 
 COLLECTED = "pan_collected"
 """Where a worker leaves how many audits it was asked for."""
+ASKERS = "pan_askers"
+"""Where a worker leaves which of all tests ask for an audit, and for whom."""
 
 
 _ENDED = (
@@ -44,6 +46,8 @@ class Controller:
         self._collected: Collected | None = None
         self._asked: set[str] = set()
         self._had: set[str] = set()
+        self._askers: Mapping[str, str] | None = None
+        self._crashed: list[str] = []
         self._unchecked: list[str] = []
         self._looped = False
         self._written: list[str] = []
@@ -59,6 +63,7 @@ class Controller:
         output = getattr(node, "workeroutput", {})
         self._usage = output.get(USAGE, self._usage)
         self._count(output.get(COLLECTED))
+        self._askers = output.get(ASKERS, self._askers)
 
     def _count(self, sent: Mapping[str, int] | None) -> None:
         """Every process collects the same, so that one of them tells it all."""
@@ -73,8 +78,10 @@ class Controller:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._ledger.receive(getattr(report, "pan", ()))
         self._count(getattr(report, COLLECTED, None))
-        crashed = report.when not in ("setup", "call", "teardown")  # xdist's report of a worker
-        asks = getattr(report, "pan_asks", report.nodeid if crashed else "")
+        self._askers = getattr(report, ASKERS, self._askers)
+        if report.when not in ("setup", "call", "teardown"):  # xdist's, of a worker that is gone
+            self._crashed.append(report.nodeid)
+        asks = getattr(report, "pan_asks", "")
         self._asked |= {asks} - {""}
         if getattr(report, "pan_had", False):
             self._had |= {asks} - {""}
@@ -84,6 +91,7 @@ class Controller:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         self._ledger.receive(self._ledger.send())
+        self._take_crashed()
         if self._usage:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         self._find_unchecked(session)
@@ -106,6 +114,16 @@ class Controller:
             else:
                 said[kind, path] = f"report: {path.as_uri()}"
         self._written += said.values()
+
+    def _take_crashed(self) -> None:
+        """A worker that went down in a test took an audit along if the test asks for one; if no
+        worker has lived to say which do, it may have.
+        """
+        for nodeid in self._crashed:
+            asks = nodeid if self._askers is None else self._askers.get(nodeid, "")
+            if asks:
+                self._asked.add(asks)
+                self._troubles.append((math.inf, nodeid))
 
     def _keep(self, session: pytest.Session, exitstatus: int) -> None:
         """Compares all audits with their baselines, and writes these where it is asked to."""
