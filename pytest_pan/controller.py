@@ -25,6 +25,8 @@ COLLECTED = "pan_collected"
 ASKERS = "pan_askers"
 """Where a worker leaves which of all tests ask for an audit, and for whom."""
 
+_REPEATERS = ("lfplugin", "stepwiseplugin")
+"""Plugins that keep the ids of what failed, to run it again."""
 
 _ENDED = (
     pytest.ExitCode.OK,
@@ -246,7 +248,12 @@ def _aim(config: pytest.Config) -> Aim:
 
 
 def _report_error(config: pytest.Config, nodeid: str, why: str) -> None:
-    """An error that no test owns, so that counts, JUnit and the last line have it too."""
+    """An error that no test owns, so that counts, JUnit and the last line have it too; not those
+    who would run it again, for no test of a later run has that id and could take it off their list.
+    """
+    manager = config.pluginmanager
+    deaf = [plugin for name in _REPEATERS if (plugin := manager.get_plugin(name)) is not None]
+    tell = manager.subset_hook_caller("pytest_runtest_logreport", remove_plugins=deaf)
     for when, outcome, text in (("setup", "failed", why), ("teardown", "passed", None)):
         report = pytest.TestReport(
             nodeid=nodeid,
@@ -257,7 +264,7 @@ def _report_error(config: pytest.Config, nodeid: str, why: str) -> None:
             when=when,  # type: ignore[arg-type]
         )
         report.pan_unchecked = outcome == "failed"  # type: ignore[attr-defined]
-        config.hook.pytest_runtest_logreport(report=report)
+        tell(report=report)
 
 
 def _why_partial(session: pytest.Session, exitstatus: int) -> str:

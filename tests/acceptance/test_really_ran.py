@@ -148,6 +148,29 @@ def test_a_run_that_is_about_something_else_is_none(
         result.stdout.fnmatch_lines(["pan: 1 of 1 audits deselected"])
 
 
+@pytest.mark.parametrize("option", ["--lf", "--sw"])
+def test_errors_that_no_test_owns_are_not_remembered_as_failed_tests(
+    repo: pytest.Pytester, option: str
+) -> None:
+    """No later run has a test of that id which could pass and be forgotten."""
+    repo.makepyfile("def test_plain(): ...")
+    first = repo.runpytest("--pan-audit", "--pan-limit=max_pan_count=3", option)
+    first.assert_outcomes(passed=1, errors=2)
+    kept = [path for path in (repo.path / ".pytest_cache").rglob("*") if path.is_file()]
+    assert kept
+    assert not [path for path in kept if "pan::" in path.read_text(errors="replace")]
+    result = repo.runpytest(option)
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*known failures not in selected tests*")
+    result.stdout.no_fnmatch_line("*previously failed test not found*")
+
+
+def test_a_test_that_failed_is_remembered_beside_them(repo: pytest.Pytester) -> None:
+    repo.makepyfile("def test_bad(pan_audit): assert 0\ndef test_good(pan_audit): ...")
+    repo.runpytest("--pan-audit", "-p", "no:stepwise").assert_outcomes(passed=1, failed=1)
+    repo.runpytest("--pan-audit", "--lf").assert_outcomes(failed=1)
+
+
 def test_a_fixture_that_fails_shows_its_own_lines_and_none_of_ours(repo: pytest.Pytester) -> None:
     repo.makepyfile(
         """
