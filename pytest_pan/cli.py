@@ -149,13 +149,12 @@ def compare(before: Path, after: Path, audit: str, tolerance: float) -> None:
     reports = [reading.read(path) for path in (before, after)]
     bodies = [[b for b in r.bodies if audit in ("", b["model"]["name"])] for r in reports]
     found = comparison.compare(*bodies, tolerance=tolerance)
-    if not found.pairs:
-        names = " and ".join(f"{r.path}: {differences.names(r)}" for r in reports)
+    if not bodies[0]:
         raise ConfigError(
             "no audit to compare",
             where=f"--audit {audit}" if audit else "",
-            got="none of that name in both" if audit else "no model that is in both",
-            allowed=names,
+            got=f"none of that name in {before}" if audit else f"none in {before}",
+            allowed=" and ".join(f"{r.path}: {differences.names(r)}" for r in reports),
         )
     click.echo("\n".join(differences.lines(found, *reports)))
     sys.exit(1 if found.is_worse or reports[1].partial else 0)

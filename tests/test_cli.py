@@ -119,9 +119,21 @@ def test_one_audit_can_be_picked(write: Write) -> None:
     assert refused(run("compare", a, b, "--audit", "nett"), "nett", "a.json: net, bad")
 
 
-def test_reports_without_a_model_in_common_are_refused(write: Write) -> None:
+@pytest.mark.parametrize("pick", [(), ("--audit", "one")])
+def test_an_only_model_that_is_gone_is_a_loss_and_no_wrong_usage(
+    write: Write, pick: tuple[str, ...]
+) -> None:
     a, b = write("a.json", make_audit("one")), write("b.json", make_audit("other"))
-    assert refused(run("compare", a, b), "a.json: one", "b.json: other")
+    result = run("compare", a, b, *pick)
+    assert result.exit_code == 1
+    assert "one: only in a.json" in result.output
+    assert ("other: only in b.json" in result.output) == (not pick)
+    assert run("compare", a, write("none.json"), *pick).exit_code == 1
+
+
+def test_a_report_without_an_audit_before_is_refused(write: Write) -> None:
+    a, b = write("a.json"), write("b.json", make_audit("other"))
+    assert refused(run("compare", a, b), "none in a.json", "a.json: no audits", "b.json: other")
 
 
 @pytest.mark.parametrize("tolerance", ["-1", "nan", "inf"])
