@@ -100,6 +100,20 @@ def test_what_else_differs_is_said_by_its_kind(write: Write) -> None:
     assert "differs" not in run("compare", "a.json", "a.json").output
 
 
+def test_other_labels_of_the_same_images_are_said(write: Write) -> None:
+    bare = make_audit("net")
+    few, other = (
+        replace(bare, images={**bare.images, "labelled": 210, "labels": digest * 32})
+        for digest in ("0a", "b1")
+    )
+    a, b, none = write("a.json", few), write("b.json", other), write("none.json", bare)
+    output = run("compare", a, b).output
+    assert "differs in labels: digest 0a0a0a0a0a0a0a0a... -> b1b1b1b1b1b1b1b1...\n" in output
+    assert "differs in images" not in output
+    assert "differs in labels: digest 0a0a0a0a0a0a0a0a... -> -\n" in run("compare", a, none).output
+    assert "differs" not in run("compare", b, b).output
+
+
 def test_audits_of_one_name_are_matched_by_their_settings(write: Write) -> None:
     loose, strict = (
         with_measures(make_audit("net", settings=Settings(theta=theta)), pan_count=count)
