@@ -78,7 +78,7 @@ def hold(item: pytest.Item, audit: Audit, limits: Iterable[Limit]) -> str:
     verdicts = item.config.stash[LEDGER].judge(audit, limits)
     policy = item.config.stash[POLICY]
     for verdict in verdicts:
-        item.user_properties += _properties(verdict)
+        _tell(item, verdict)
         if verdict.outcome == "inconclusive" and policy == "warn":
             item.stash[OPEN] = True
     links = [f"{path}" for kind, path in item.config.stash[REPORTS] if kind == "html"]
@@ -88,13 +88,20 @@ def hold(item: pytest.Item, audit: Audit, limits: Iterable[Limit]) -> str:
     return "\n".join(explain(audit, verdict, report=report) for verdict in failed)
 
 
-def _properties(verdict: Verdict) -> list[tuple[str, object]]:
-    """What JUnit is told of a verdict: the value, and how the limit stands to it."""
-    name = verdict.limit.keyword.partition("_")[2]
-    found: list[tuple[str, object]] = [(name, verdict.value), (f"{name}.outcome", verdict.outcome)]
-    if verdict.interval is not None:
-        found.append((f"{name}.interval", "{:.6g} to {:.6g}".format(*verdict.interval)))
-    return found
+def _tell(item: pytest.Item, verdict: Verdict) -> None:
+    """Tells JUnit of a verdict: the value, and how the limit stands to it. A test that is run again
+    tells it anew, not twice.
+    """
+    name = verdict.limit.keyword
+    told: dict[str, object] = {
+        name: verdict.value,
+        f"{name}.bound": verdict.limit.bound,
+        f"{name}.outcome": verdict.outcome,
+        f"{name}.interval": verdict.interval and "{:.6g} to {:.6g}".format(*verdict.interval),
+    }
+    others = [(key, value) for key, value in item.user_properties if key not in told]
+    own = [(key, value) for key, value in told.items() if value is not None]
+    item.user_properties[:] = [*others, *own]
 
 
 def refuse(item: pytest.Item, findings: str) -> NoReturn:

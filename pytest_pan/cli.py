@@ -23,6 +23,7 @@ from pytest_pan.report.files import why_not_writable, write_text
 
 if TYPE_CHECKING:
     from pytest_pan.preview import Preview
+    from pytest_pan.ran import Ran
     from pytest_pan.records import Audit, Site
 
 
@@ -148,13 +149,12 @@ def compare(before: Path, after: Path, audit: str, tolerance: float) -> None:
     reports = [reading.read(path) for path in (before, after)]
     bodies = [[b for b in r.bodies if audit in ("", b["model"]["name"])] for r in reports]
     found = comparison.compare(*bodies, tolerance=tolerance)
-    if not found.pairs:
-        names = " and ".join(f"{r.path}: {differences.names(r)}" for r in reports)
+    if not bodies[0]:
         raise ConfigError(
             "no audit to compare",
             where=f"--audit {audit}" if audit else "",
-            got="none of that name in both" if audit else "no model that is in both",
-            allowed=names,
+            got=f"none of that name in {before}" if audit else f"none in {before}",
+            allowed=" and ".join(f"{r.path}: {differences.names(r)}" for r in reports),
         )
     click.echo("\n".join(differences.lines(found, *reports)))
     sys.exit(1 if found.is_worse or reports[1].partial else 0)
@@ -185,13 +185,28 @@ def merge(shards: tuple[Path, ...], out: Path, html: Path | None, force: bool) -
     )
     created = datetime.now(UTC).isoformat(timespec="seconds")
     command = shlex.join(["pytest-pan", "merge", *map(str, shards), "-o", str(out)])
-    seconds = _write_html(html, merged.audits, partial, created, command) if html else {}
-    text = json_report.render(merged.audits, partial=partial, created=created, seconds=seconds)
+    ran = merging.together([report.ran for report in reports], merged.audits)
+    seconds = _write_html(html, merged.audits, partial, created, command, ran) if html else {}
+    text = json_report.render(
+        merged.audits,
+        partial=partial,
+        created=created,
+        seconds=seconds,
+        ran=ran.to_json() if ran else None,
+    )
     _write(out, text)
     click.echo(
         f"{out}: {len(merged.audits)} audits of {len(reports)} reports"
         + (f", {merged.same} of them found more than once" if merged.same else "")
     )
+    if ran:
+        click.echo(ran.line())
+    for report in reports:
+        if not report.ran:
+            click.echo(
+                f"{report.path}: without what was expected of its run (ran), so {out} is too",
+                err=True,
+            )
     for name in merged.conflicting:
         click.echo(tables.printable(f"{name}: figures differ between machines, all kept"), err=True)
     if partial:
@@ -208,12 +223,18 @@ def _check_target(path: Path, shards: tuple[Path, ...], force: bool) -> None:
 
 
 def _write_html(
-    path: Path, audits: tuple[Audit, ...], partial: str, created: str, command: str
+    path: Path,
+    audits: tuple[Audit, ...],
+    partial: str,
+    created: str,
+    command: str,
+    ran: Ran | None,
 ) -> dict[str, float]:
     from pytest_pan.report import html
 
     started = time.perf_counter()
-    _write(path, html.render(audits, partial=partial, created=created, command=command))
+    page = html.render(audits, partial=partial, created=created, command=command, ran=ran)
+    _write(path, page)
     return {"report": time.perf_counter() - started}
 
 

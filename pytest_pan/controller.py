@@ -22,7 +22,11 @@ from pytest_pan.switches import USAGE
 
 COLLECTED = "pan_collected"
 """Where a worker leaves how many audits it was asked for."""
+ASKERS = "pan_askers"
+"""Where a worker leaves which of all tests ask for an audit, and for whom."""
 
+_REPEATERS = ("lfplugin", "stepwiseplugin")
+"""Plugins that keep the ids of what failed, to run it again."""
 
 _ENDED = (
     pytest.ExitCode.OK,
@@ -44,6 +48,8 @@ class Controller:
         self._collected: Collected | None = None
         self._asked: set[str] = set()
         self._had: set[str] = set()
+        self._askers: Mapping[str, str] | None = None
+        self._crashed: list[str] = []
         self._unchecked: list[str] = []
         self._looped = False
         self._written: list[str] = []
@@ -59,6 +65,7 @@ class Controller:
         output = getattr(node, "workeroutput", {})
         self._usage = output.get(USAGE, self._usage)
         self._count(output.get(COLLECTED))
+        self._askers = output.get(ASKERS, self._askers)
 
     def _count(self, sent: Mapping[str, int] | None) -> None:
         """Every process collects the same, so that one of them tells it all."""
@@ -73,10 +80,12 @@ class Controller:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._ledger.receive(getattr(report, "pan", ()))
         self._count(getattr(report, COLLECTED, None))
-        crashed = report.when not in ("setup", "call", "teardown")  # xdist's report of a worker
-        asks = getattr(report, "pan_asks", report.nodeid if crashed else "")
+        self._askers = getattr(report, ASKERS, self._askers)
+        if report.when not in ("setup", "call", "teardown"):  # xdist's, of a worker that is gone
+            self._crashed.append(report.nodeid)
+        asks = getattr(report, "pan_asks", "")
         self._asked |= {asks} - {""}
-        if report.when == "call" and not report.skipped:
+        if getattr(report, "pan_had", False):
             self._had |= {asks} - {""}
         if asks and report.failed and not getattr(report, "pan_beyond", False):
             self._troubles.append((getattr(report, "pan_place", math.inf), report.nodeid))
@@ -84,6 +93,7 @@ class Controller:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         self._ledger.receive(self._ledger.send())
+        self._take_crashed()
         if self._usage:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         self._find_unchecked(session)
@@ -106,6 +116,16 @@ class Controller:
             else:
                 said[kind, path] = f"report: {path.as_uri()}"
         self._written += said.values()
+
+    def _take_crashed(self) -> None:
+        """A worker that went down in a test took an audit along if the test asks for one; if no
+        worker has lived to say which do, it may have.
+        """
+        for nodeid in self._crashed:
+            asks = nodeid if self._askers is None else self._askers.get(nodeid, "")
+            if asks:
+                self._asked.add(asks)
+                self._troubles.append((math.inf, nodeid))
 
     def _keep(self, session: pytest.Session, exitstatus: int) -> None:
         """Compares all audits with their baselines, and writes these where it is asked to."""
@@ -166,7 +186,7 @@ class Controller:
 
     def _render(self, kind: str, config: pytest.Config) -> str:
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        audits = self._audits
+        audits, summary = self._audits, self._ran()
         if kind == "json":
             from pytest_pan.report import json
 
@@ -175,17 +195,21 @@ class Controller:
                 partial=self._partial,
                 created=created,
                 seconds=self._seconds,
-                ran=self._ran().to_json(),
+                ran=summary.to_json(),
             )
         command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
         if kind.startswith("markdown"):
             from pytest_pan.report import markdown
 
-            return markdown.render(audits, partial=self._partial, created=created, command=command)
+            return markdown.render(
+                audits, partial=self._partial, created=created, command=command, ran=summary
+            )
         from pytest_pan.report import html
 
         started = time.perf_counter()
-        page = html.render(audits, partial=self._partial, created=created, command=command)
+        page = html.render(
+            audits, partial=self._partial, created=created, command=command, ran=summary
+        )
         self._seconds["report"] = time.perf_counter() - started
         return page
 
@@ -207,7 +231,7 @@ class Controller:
             colours = {"FAIL": {"red": True}, "INCONCLUSIVE": {"yellow": True}}
             terminalreporter.write_line(line, **colours.get(line.split(maxsplit=1)[0], {}))
         summary = self._ran()
-        short = summary.had < summary.collected.expected or summary.left_out()
+        short = summary.missing or summary.left_out()
         terminalreporter.write_line(summary.line(), **({"yellow": True} if short else {}))
         for line in (*self._unchecked, *self._unkept):
             terminalreporter.write_line(f"ERROR: {line}", red=True)
@@ -224,7 +248,12 @@ def _aim(config: pytest.Config) -> Aim:
 
 
 def _report_error(config: pytest.Config, nodeid: str, why: str) -> None:
-    """An error that no test owns, so that counts, JUnit and the last line have it too."""
+    """An error that no test owns, so that counts, JUnit and the last line have it too; not those
+    who would run it again, for no test of a later run has that id and could take it off their list.
+    """
+    manager = config.pluginmanager
+    deaf = [plugin for name in _REPEATERS if (plugin := manager.get_plugin(name)) is not None]
+    tell = manager.subset_hook_caller("pytest_runtest_logreport", remove_plugins=deaf)
     for when, outcome, text in (("setup", "failed", why), ("teardown", "passed", None)):
         report = pytest.TestReport(
             nodeid=nodeid,
@@ -235,7 +264,7 @@ def _report_error(config: pytest.Config, nodeid: str, why: str) -> None:
             when=when,  # type: ignore[arg-type]
         )
         report.pan_unchecked = outcome == "failed"  # type: ignore[attr-defined]
-        config.hook.pytest_runtest_logreport(report=report)
+        tell(report=report)
 
 
 def _why_partial(session: pytest.Session, exitstatus: int) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_pan import asking, baselining, caching, destinations, options, policy
 from pytest_pan.companion import Companion, be_silent
-from pytest_pan.controller import COLLECTED, Controller
+from pytest_pan.controller import ASKERS, COLLECTED, Controller
 from pytest_pan.declared import Declared, model_table
 from pytest_pan.errors import ConfigError
 from pytest_pan.items import (
@@ -24,12 +24,15 @@ from pytest_pan.ledger import Ledger
 from pytest_pan.ran import counted
 from pytest_pan.ranks import launched
 from pytest_pan.records import Audit, Settings
+from pytest_pan.served import SERVED, Served
 from pytest_pan.switches import FIXTURES, USAGE
 
 _PLACE = pytest.StashKey[int]()
 """The number of an item among those collected: the same in all of xdist's workers."""
 _DROPPED = pytest.StashKey[list[str]]()
 """Who asks for an audit in the items that were deselected."""
+_ASKERS = pytest.StashKey[dict[str, str]]()
+"""Who asks in each item of an xdist worker; there until a report has taken it along."""
 
 
 def configure(config: pytest.Config) -> None:
@@ -45,6 +48,8 @@ def configure(config: pytest.Config) -> None:
         caching.why_unwanted(config)
         baselines = baselining.read(config, declared)
         ledger = config.stash[asking.LEDGER] = Ledger(settings, baselines)
+        served = config.stash[SERVED] = Served(config)
+        config.pluginmanager.register(served, "pan-served")
         rank = options.rank(config)
         if rank:
             be_silent(config)
@@ -171,6 +176,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     )
     if hasattr(config, "workeroutput"):
         config.workeroutput[COLLECTED] = count.to_json()
+        askers = {i.nodeid: i.stash[asking.ASKER] for i in session.items if asking.ASKER in i.stash}
+        config.workeroutput[ASKERS] = config.stash[_ASKERS] = askers
 
 
 def _prepare(config: pytest.Config, found: list[pytest.Item]) -> None:
@@ -257,6 +264,12 @@ def pytest_runtest_makereport(
         report.pan_asks = asker  # type: ignore[attr-defined]
         report.pan_place = ledger.place  # type: ignore[attr-defined]
         report.pan_beyond = asking.BEYOND in item.stash  # type: ignore[attr-defined]
+        checked = report.when == "call" and (not report.skipped or hasattr(report, "wasxfail"))
+        had = checked and item.config.stash[SERVED].had(item)
+        report.pan_had = had  # type: ignore[attr-defined]
+        if (askers := item.config.stash.get(_ASKERS, None)) is not None:
+            report.pan_askers = askers  # type: ignore[attr-defined]
+            del item.config.stash[_ASKERS]
         open_ = report.when == "call" and report.passed and asking.OPEN in item.stash
         report.pan_open = open_  # type: ignore[attr-defined]
         if asker:

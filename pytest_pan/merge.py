@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 
 from pytest_pan.ledger import key
+from pytest_pan.ran import Collected, Ran, ran
 from pytest_pan.records import Audit, Verdict
 
 _OF_A_RUN = ("verdicts", "seconds", "environment", "cached", "baseline")
@@ -42,6 +43,20 @@ def merge(audits: Iterable[Audit]) -> Merged:
     names = {of: str(audit.model.get("name")) for (of, _), audit in kept.items()}
     conflicting = tuple(names[of] for of, count in findings.items() if count > 1)
     return Merged(tuple(kept.values()), same, conflicting)
+
+
+def together(runs: Sequence[Ran | None], audits: Sequence[Audit]) -> Ran | None:
+    """What was expected of all these runs and what came of it, in sums; of the audits, which are
+    the merged ones, each once. None where a run does not say.
+    """
+    known = [run for run in runs if run is not None]
+    if len(known) < len(runs):
+        return None
+    sums = {
+        name: sum(getattr(run.collected, name) for run in known)
+        for name in (field.name for field in fields(Collected))
+    }
+    return ran(Collected(**sums), sum(run.had for run in known), audits)
 
 
 def _found(audit: Audit) -> str:

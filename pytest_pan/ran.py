@@ -52,6 +52,11 @@ class Ran:
     cached: int = 0
     """How many of the audits an earlier run has made."""
 
+    @property
+    def missing(self) -> int:
+        """How many of those who asked for an audit, and were not deselected, had none."""
+        return max(self.collected.expected - self.had, 0)
+
     def to_json(self) -> dict[str, Any]:
         """The JSON report's ``ran``."""
         return {
@@ -61,6 +66,20 @@ class Ran:
             "sites": {"examined": self.sites, "skipped": self.skipped},
             "images": {"expected": self.images_expected, "read": self.images},
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """What :meth:`to_json` gave, which leaves out how many of the audits were cached."""
+        expected, images = data["expected"], data["images"]["expected"]
+        return cls(
+            collected=Collected(**{f.name: int(expected[f.name]) for f in fields(Collected)}),
+            had=int(data["had"]),
+            audits=int(data["audits"]),
+            sites=int(data["sites"]["examined"]),
+            skipped=int(data["sites"]["skipped"]),
+            images=int(data["images"]["read"]),
+            images_expected=None if images is None else int(images),
+        )
 
     def line(self) -> str:
         """The same for people."""

@@ -12,8 +12,16 @@ from typing import Any
 
 import pytest
 from commands import refused, run
-from report.build import make_audit, make_control, make_neuron, make_plans, make_verdict
+from report.build import (
+    make_audit,
+    make_control,
+    make_neuron,
+    make_plans,
+    make_ran,
+    make_verdict,
+)
 
+from pytest_pan.ran import Ran
 from pytest_pan.records import Audit, Measured, Settings
 from pytest_pan.report import json as json_report
 
@@ -25,8 +33,9 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """Writes audits as the JSON report of a run into the working directory."""
     monkeypatch.chdir(tmp_path)
 
-    def write(name: str, *audits: Audit, partial: str = "") -> Path:
-        Path(name).write_text(json_report.render(audits, partial=partial))
+    def write(name: str, *audits: Audit, partial: str = "", ran: Ran | None = None) -> Path:
+        said = ran.to_json() if ran else None
+        Path(name).write_text(json_report.render(audits, partial=partial, ran=said))
         return Path(name)
 
     return write
@@ -91,6 +100,20 @@ def test_what_else_differs_is_said_by_its_kind(write: Write) -> None:
     assert "differs" not in run("compare", "a.json", "a.json").output
 
 
+def test_other_labels_of_the_same_images_are_said(write: Write) -> None:
+    bare = make_audit("net")
+    few, other = (
+        replace(bare, images={**bare.images, "labelled": 210, "labels": digest * 32})
+        for digest in ("0a", "b1")
+    )
+    a, b, none = write("a.json", few), write("b.json", other), write("none.json", bare)
+    output = run("compare", a, b).output
+    assert "differs in labels: digest 0a0a0a0a0a0a0a0a... -> b1b1b1b1b1b1b1b1...\n" in output
+    assert "differs in images" not in output
+    assert "differs in labels: digest 0a0a0a0a0a0a0a0a... -> -\n" in run("compare", a, none).output
+    assert "differs" not in run("compare", b, b).output
+
+
 def test_audits_of_one_name_are_matched_by_their_settings(write: Write) -> None:
     loose, strict = (
         with_measures(make_audit("net", settings=Settings(theta=theta)), pan_count=count)
@@ -110,9 +133,21 @@ def test_one_audit_can_be_picked(write: Write) -> None:
     assert refused(run("compare", a, b, "--audit", "nett"), "nett", "a.json: net, bad")
 
 
-def test_reports_without_a_model_in_common_are_refused(write: Write) -> None:
+@pytest.mark.parametrize("pick", [(), ("--audit", "one")])
+def test_an_only_model_that_is_gone_is_a_loss_and_no_wrong_usage(
+    write: Write, pick: tuple[str, ...]
+) -> None:
     a, b = write("a.json", make_audit("one")), write("b.json", make_audit("other"))
-    assert refused(run("compare", a, b), "a.json: one", "b.json: other")
+    result = run("compare", a, b, *pick)
+    assert result.exit_code == 1
+    assert "one: only in a.json" in result.output
+    assert ("other: only in b.json" in result.output) == (not pick)
+    assert run("compare", a, write("none.json"), *pick).exit_code == 1
+
+
+def test_a_report_without_an_audit_before_is_refused(write: Write) -> None:
+    a, b = write("a.json"), write("b.json", make_audit("other"))
+    assert refused(run("compare", a, b), "none in a.json", "a.json: no audits", "b.json: other")
 
 
 @pytest.mark.parametrize("tolerance", ["-1", "nan", "inf"])
@@ -205,6 +240,43 @@ def test_a_merged_report_is_as_partial_as_its_parts(write: Write) -> None:
     assert json.loads(Path("out.json").read_text())["partial"] == reason
     assert reason in Path("out.html").read_text()
     assert f"PARTIAL: {reason}" in result.output
+
+
+def test_a_merged_report_says_what_was_expected_of_all_runs_together(write: Write) -> None:
+    audits = [make_audit(name, verdicts=(make_verdict(),)) for name in ("net", "other")]
+    here = make_ran(audits, had=3, models=1, tests=2, deselected=4)
+    there = make_ran(audits[:1], had=1, models=1, tests=1, left_out=1)
+    a, b = write("a.json", *audits, ran=here), write("b.json", audits[0], ran=there)
+    result = run("merge", a, b, "-o", "out.json", "--html", "out.html")
+    ran = json.loads(Path("out.json").read_text())["ran"]
+    assert ran["expected"] == {
+        "audits": 5,
+        "models": 2,
+        "tests": 3,
+        "deselected": 4,
+        "left_out": 1,
+    }
+    assert ran["had"] == 4
+    assert ran["audits"] == 2  # the one that both have stands once
+    assert ran["sites"] == {"examined": 4, "skipped": 2}
+    assert ran["images"] == {"expected": None, "read": 420}
+    assert "audits: 4 of 5 expected (2 declared models, 3 tests)" in result.output
+    page = Path("out.html").read_text()
+    assert '<p class="outcome warn">1 of 5 expected audits missing, 2 limits passed</p>' in page
+
+
+@pytest.mark.parametrize("said", [{}, None, [], {"expected": {}}, {"expected": None}])
+def test_a_merged_report_says_where_a_part_is_silent_on_what_was_expected(
+    write: Write, said: object
+) -> None:
+    a = write("a.json", make_audit("net"), ran=make_ran([], had=1, tests=1))
+    body = json.loads(write("b.json", make_audit("other")).read_text()) | {"ran": said}
+    Path("b.json").write_text(json.dumps(body))
+    result = run("merge", a, "b.json", "-o", "out.json")
+    assert result.exit_code == 0
+    assert "b.json: without what was expected of its run" in result.output
+    assert "a.json: without" not in result.output
+    assert json.loads(Path("out.json").read_text())["ran"] == {}
 
 
 @pytest.mark.parametrize("place", ["out.json", "out.html"])

@@ -124,7 +124,7 @@ def _change(name: str, old: float | None, new: float | None, tolerance: float) -
 
 
 def _differences(before: Body, after: Body) -> Iterator[str]:
-    """A line for each of weights, images, settings, hardware and versions that differ."""
+    """A line for each of weights, images, labels, settings, hardware and versions that differ."""
     old, new = before["environment"], after["environment"]
     others = [key for key in _union(old, new) if key not in _HARDWARE]
     settings = settings_of_figures(before), settings_of_figures(after)
@@ -132,12 +132,18 @@ def _differences(before: Body, after: Body) -> Iterator[str]:
         ("weights", _changed(before["model"], after["model"], ("digest", "parameters"))),
         ("layers", _layers(before, after)),
         ("images", _changed(before["images"], after["images"], ("digest", "count", "shape"))),
+        ("labels", _changed(_labels(before), _labels(after), ("digest",))),
         ("settings", _changed(*settings, _union(*settings))),
         ("hardware", _changed(old, new, _HARDWARE)),
         ("versions", _changed(old, new, others)),
     ):
         if changed:
             yield f"{what}: {changed}"
+
+
+def _labels(body: Body) -> dict[str, Any]:
+    """What accuracy is counted by, the same images or not."""
+    return {"digest": body["images"].get("labels") or None}
 
 
 def layers(body: Body) -> Mapping[str, float]:

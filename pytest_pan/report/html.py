@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pytest_pan.measures import MEASURES
+from pytest_pan.ran import Ran
 from pytest_pan.records import PAN_TYPES, Audit, Neuron, Site, Verdict
 from pytest_pan.report import beside, charts, graphs, influence
 from pytest_pan.report.influence import DASH, measure_text
@@ -109,29 +110,39 @@ class Section:
 
 
 def render(
-    audits: Sequence[Audit], *, partial: str = "", created: str = "", command: str = ""
+    audits: Sequence[Audit],
+    *,
+    partial: str = "",
+    created: str = "",
+    command: str = "",
+    ran: Ran | None = None,
 ) -> str:
-    """The whole page; ``partial`` says why the run as a whole did not reach its end."""
+    """The whole page; ``partial`` says why the run as a whole did not reach its end, ``ran`` what
+    was expected of it.
+    """
     text = ""
     for figures, room in RICHNESS:
-        text = _page(sections(audits, figures, room), partial, created, command)
+        text = _page(sections(audits, figures, room), partial, created, command, ran)
         if len(text.encode()) <= PAGE:
             break
     return text
 
 
-def _page(found: Sequence[Section], partial: str, created: str, command: str) -> str:
+def _page(
+    found: Sequence[Section], partial: str, created: str, command: str, ran: Ran | None
+) -> str:
     env = environment()
     css, script = (
         (templates() / name).read_text(encoding="utf-8") for name in ("report.css", "report.js")
     )
-    page = page_outcome([section.audit for section in found], partial)
+    page = page_outcome([section.audit for section in found], partial, ran)
     return env.get_template("report.html").render(
         css=css,
         script=script,
         policy=policy(css, script, any(section.has_pictures for section in found)),
         outcome=page,
         partial=partial,
+        ran=ran,
         created=created,
         command=command,
         sections=sorted(found, key=lambda section: LEVELS.index(section.outcome.level)),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_pan.measures import MEASURES
+from pytest_pan.ran import Ran
 from pytest_pan.records import Audit, Measured, Verdict
 from pytest_pan.report import beside, terminal
 from pytest_pan.report.influence import measure_text
@@ -42,16 +43,23 @@ class Block:
 
 
 def render(
-    audits: Sequence[Audit], *, partial: str = "", created: str = "", command: str = ""
+    audits: Sequence[Audit],
+    *,
+    partial: str = "",
+    created: str = "",
+    command: str = "",
+    ran: Ran | None = None,
 ) -> str:
     """The whole text: verdicts first, then the audits, worst first, as far as there is room."""
     found = sorted(audits, key=lambda audit: LEVELS.index(audit_outcome(audit).level))
-    outcome = page_outcome(found, partial)
+    outcome = page_outcome(found, partial, ran)
     head = [MARK, f"## {_ICONS[outcome.level]} Padding audit: {outcome.text}"]
     if partial:
         head.append(f"**PARTIAL:** {code(partial, _PARTIAL)}")
     if not found:
         head.append("No audit ran.")
+    if ran:
+        head.append(ran.line())
     foot = " ".join(part for part in (created, code(command) if command else "") if part)
     blocks = [*_partials(found), *_verdicts(found), *map(_audit, found)]
     return _fitted("\n\n".join(head), blocks, f"<sub>{foot}</sub>" if foot else "")

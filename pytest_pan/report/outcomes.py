@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pytest_pan.ran import Ran
 from pytest_pan.records import Audit, Verdict
 
 Level = Literal["fail", "warn", "none", "pass"]
@@ -36,8 +37,10 @@ def audit_outcome(audit: Audit) -> Outcome:
     return Outcome("pass" if total else "none", checked)
 
 
-def page_outcome(audits: Sequence[Audit], partial: str) -> Outcome:
-    """How the run ended: a failed limit weighs most, then what was cut short or not checked."""
+def page_outcome(audits: Sequence[Audit], partial: str, ran: Ran | None = None) -> Outcome:
+    """How the run ended: a failed limit weighs most, then what was cut short or not checked,
+    and audits that were expected and that nobody had.
+    """
     levels = [audit_outcome(audit).level for audit in audits]
     verdicts = [verdict for audit in audits for verdict in audit.verdicts]
     failed, open_ = _counts(verdicts)
@@ -46,6 +49,9 @@ def page_outcome(audits: Sequence[Audit], partial: str) -> Outcome:
     said += ["incomplete"] if partial or any(audit.partial for audit in audits) else []
     if not any(audit.neuron_count for audit in audits):
         said.append("nothing was examined")
+    missing = ran.missing if ran else 0
+    if ran and missing:
+        said.append(f"{missing:,} of {ran.collected.expected:,} expected audits missing")
     unchecked = sum(not audit.verdicts for audit in audits)
     if passed := len(verdicts) - failed - open_:
         said.append(f"{_limits(passed)} passed")
@@ -54,7 +60,7 @@ def page_outcome(audits: Sequence[Audit], partial: str) -> Outcome:
             "no limits declared" + (f" for {unchecked} of {len(audits)} models" if verdicts else "")
         )
     worst: Level = next((level for level in LEVELS if level in levels), "warn")
-    if partial and worst != "fail":
+    if (partial or missing) and worst != "fail":
         worst = "warn"
     text = ", ".join(said)
     return Outcome(worst, text[:1].upper() + text[1:])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pytest_pan.errors import ConfigError
+from pytest_pan.ran import Ran
 from pytest_pan.records import SCHEMA, Audit
 
 _FACTS = ("model", "images", "settings", "environment", "measures")
@@ -16,11 +17,14 @@ _FACTS = ("model", "images", "settings", "environment", "measures")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A JSON report as it was written; ``bodies`` are its audits."""
+    """A JSON report as it was written; ``bodies`` are its audits, ``ran`` what was expected of
+    its run, None where it does not say.
+    """
 
     path: Path
     partial: str
     bodies: tuple[Mapping[str, Any], ...]
+    ran: Ran | None
 
     def audits(self) -> tuple[Audit, ...]:
         """The audits as records. Raises :class:`ConfigError` where this version cannot make them,
@@ -49,7 +53,19 @@ def read(path: Path) -> Report:
     for number, audit in enumerate(bodies, start=1):
         if why := _why_no_audit(audit):
             _refuse(path, f"audit {number} {why}")
-    return Report(path=path, partial=str(body.get("partial") or ""), bodies=tuple(bodies))
+    return Report(
+        path=path,
+        partial=str(body.get("partial") or ""),
+        bodies=tuple(bodies),
+        ran=_ran(body.get("ran")),
+    )
+
+
+def _ran(body: Any) -> Ran | None:
+    try:
+        return Ran.from_json(body)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return None
 
 
 def _refuse(path: Path, got: str) -> NoReturn:

@@ -101,9 +101,10 @@ def test_they_are_in_junit_and_in_one_report_with_and_without_xdist(
     assert case.find("failure") is not None
     values = {p.get("name"): p.get("value") for p in case.iter("property")}
     assert values == {
-        "pan_fraction": "1.0",
-        "pan_fraction.outcome": "fail",
-        "pan_fraction.interval": "1 to 1",
+        "max_pan_fraction": "1.0",
+        "max_pan_fraction.bound": "0.03",
+        "max_pan_fraction.outcome": "fail",
+        "max_pan_fraction.interval": "1 to 1",
     }
 
 

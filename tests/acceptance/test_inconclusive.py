@@ -120,9 +120,10 @@ def test_every_surface_has_the_outcome_and_the_interval(unsure: pytest.Pytester)
     properties = {p.get("name"): p.get("value") for p in cases["test_unsure"].iter("property")}
     low, high = verdict["interval"]
     assert properties == {
-        "pan_count": "6.0",
-        "pan_count.outcome": "inconclusive",
-        "pan_count.interval": f"{low:g} to {high:g}",
+        "max_pan_count": "6.0",
+        "max_pan_count.bound": "10.0",
+        "max_pan_count.outcome": "inconclusive",
+        "max_pan_count.interval": f"{low:g} to {high:g}",
     }
 
 

@@ -44,6 +44,69 @@ def test_what_was_deselected_or_skipped_is_said(repo: pytest.Pytester, workers: 
     )
 
 
+def test_an_audit_that_was_skipped_leaves_no_report_green(repo: pytest.Pytester) -> None:
+    repo.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.pan(max_pan_count=15)
+        def test_had(): ...
+
+        def test_not_had(pan_audit, missing): ...
+        def test_left_out(pan_audit): ...
+
+        @pytest.fixture
+        def missing():
+            pytest.skip("images are not here")
+        """
+    )
+    reports = [f"--pan-report={kind}" for kind in ("json", "html", "markdown")]
+    result = repo.runpytest("--pan-audit", "-k", "had", *reports)
+    result.assert_outcomes(passed=1, skipped=1, deselected=1)
+    said = "audits: 1 of 2 expected (2 tests), 1 of 3 audits deselected; 1 audit made: "
+    result.stdout.fnmatch_lines([said + "*"])
+    page = (repo.path / "pan-report.html").read_text()
+    text = (repo.path / "pan-report.md").read_text()
+    assert said in page
+    assert said in text
+    assert '<p class="outcome warn">1 of 2 expected audits missing, 1 limit passed</p>' in page
+    assert "## ⚠️ Padding audit: 1 of 2 expected audits missing, 1 limit passed" in text
+
+
+SERVED = """
+import pytest
+
+@pytest.fixture(scope="module", params=["audited", "not"])
+def student(request, pan, pan_model, pan_images):
+    return pan(pan_model, pan_images).pan_count if request.param == "audited" else 15
+
+@pytest.fixture(scope="session")
+def pan_models(): return []
+
+def test_first(student): assert student == 15
+def test_second(student): assert student == 15
+def test_own(pan, pan_model, pan_images): assert pan(pan_model, pan_images).pan_count == 15
+def test_none(pan, pan_models):
+    for model in pan_models:
+        assert pan(model, None).pan_count == 0
+
+@pytest.mark.xfail(reason="known")
+def test_known(pan_audit): assert pan_audit.pan_count == 0
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_only_tests_that_got_an_audit_count_themselves_or_by_a_fixture_of_longer_life(
+    repo: pytest.Pytester, workers: str
+) -> None:
+    repo.makepyfile(SERVED)
+    result = repo.runpytest_subprocess("--pan-audit", "-n", workers, "--dist=loadfile")
+    result.assert_outcomes(passed=6, xfailed=1)
+    had = ("first[audited]", "second[audited]", "own", "known")
+    asked = (*had, "first[not]", "second[not]", "none")
+    result.stdout.fnmatch_lines([f"audits: {len(had)} of {len(asked)} expected (7 tests); *"])
+
+
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_run_that_asks_for_no_audit_is_an_error(repo: pytest.Pytester, workers: str) -> None:
     repo.makepyfile("def test_plain(): ...")
@@ -83,3 +146,43 @@ def test_a_run_that_is_about_something_else_is_none(
     assert result.ret == ret
     if "-k" in options:
         result.stdout.fnmatch_lines(["pan: 1 of 1 audits deselected"])
+
+
+@pytest.mark.parametrize("option", ["--lf", "--sw"])
+def test_errors_that_no_test_owns_are_not_remembered_as_failed_tests(
+    repo: pytest.Pytester, option: str
+) -> None:
+    """No later run has a test of that id which could pass and be forgotten."""
+    repo.makepyfile("def test_plain(): ...")
+    first = repo.runpytest("--pan-audit", "--pan-limit=max_pan_count=3", option)
+    first.assert_outcomes(passed=1, errors=2)
+    kept = [path for path in (repo.path / ".pytest_cache").rglob("*") if path.is_file()]
+    assert kept
+    assert not [path for path in kept if "pan::" in path.read_text(errors="replace")]
+    result = repo.runpytest(option)
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*known failures not in selected tests*")
+    result.stdout.no_fnmatch_line("*previously failed test not found*")
+
+
+def test_a_test_that_failed_is_remembered_beside_them(repo: pytest.Pytester) -> None:
+    repo.makepyfile("def test_bad(pan_audit): assert 0\ndef test_good(pan_audit): ...")
+    repo.runpytest("--pan-audit", "-p", "no:stepwise").assert_outcomes(passed=1, failed=1)
+    repo.runpytest("--pan-audit", "--lf").assert_outcomes(failed=1)
+
+
+def test_a_fixture_that_fails_shows_its_own_lines_and_none_of_ours(repo: pytest.Pytester) -> None:
+    repo.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def student(pan): return 1 / 0
+
+        def test_student(student): ...
+        """
+    )
+    result = repo.runpytest("--pan-audit")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*def student(pan): return 1 / 0", "E *ZeroDivisionError*"])
+    result.stdout.no_fnmatch_line("*served.py*")

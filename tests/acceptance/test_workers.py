@@ -141,6 +141,22 @@ def test_a_killed_worker_loses_its_own_audit_and_no_other(counting: pytest.Pytes
     assert sorted(made(counting)) == ["Conv2d", "deadly", "deadly"]
 
 
+def test_a_worker_killed_in_a_test_without_an_audit_leaves_the_report_whole(
+    counting: pytest.Pytester,
+) -> None:
+    counting.makepyfile(
+        test_audit="def test_audit(pan_audit): ...",
+        test_plain="import os\ndef test_plain(): os._exit(3)\ndef test_other(): ...",
+    )
+    result = run(counting, "-n", "2", "--pan-report=html")
+    result.assert_outcomes(passed=2, failed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert report(counting)["partial"] == ""
+    assert report(counting)["ran"]["had"] == 1
+    assert "test_plain" not in (counting.path / "pan-report.html").read_text()
+    result.stdout.no_fnmatch_line("PARTIAL*")
+
+
 @pytest.mark.parametrize(
     ("worker", "current", "count", "expected"),
     [(0, 0, 2, 0), (1, 0, 2, 1), (2, 0, 2, 0), (5, 0, 4, 1), (3, 0, 1, 0), (1, 1, 2, 0)],

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_pan.plans import Control, Influence, Plan, Sample
+from pytest_pan.ran import Collected, Ran, ran
 from pytest_pan.records import (
     PAN_TYPES,
     SIDES,
@@ -166,6 +167,11 @@ def make_audit(
         "seconds": {"load": 5.25, "forward": 12.25, "statistics": 3.5},
     }
     return Audit(**fields | changes)
+
+
+def make_ran(audits: Sequence[Audit], *, had: int, **collected: int) -> Ran:
+    """What was expected of a run that made these audits, ``had`` of them in the tests' hands."""
+    return ran(Collected(**collected), had, audits)
 
 
 def _nth_neuron(sites: Sequence[Site], index: int) -> Neuron:

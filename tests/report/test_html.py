@@ -19,6 +19,7 @@ from report.build import (
     make_histogram,
     make_neuron,
     make_plans,
+    make_ran,
     make_site,
     make_verdict,
     plain_twin,
@@ -62,7 +63,13 @@ def test_hostile_texts_are_shown_as_they_are() -> None:
 def pages() -> dict[str, str]:
     rich_twice = [rich(), dataclasses.replace(rich(), partial="out of memory")]
     return {
-        "rich": html.render(rich_twice, partial="stopped", created="today", command="pytest"),
+        "rich": html.render(
+            rich_twice,
+            partial="stopped",
+            created="today",
+            command="pytest",
+            ran=make_ran(rich_twice, had=3, tests=4),
+        ),
         "hostile": html.render([hostile()]),
         "plans": html.render([make_audit(influence=make_plans()), make_audit()]),
         "bare": html.render([make_audit(neurons=0)]),
@@ -74,6 +81,20 @@ def pages() -> dict[str, str]:
 @pytest.fixture(params=["rich", "hostile", "plans", "bare", "nothing examined", "no audits"])
 def page(request: pytest.FixtureRequest) -> Page:
     return Page(pages()[request.param])
+
+
+def test_an_expected_audit_that_nobody_had_keeps_the_page_from_looking_green() -> None:
+    audits = [make_audit(verdicts=(make_verdict(),))]
+    whole, short = (make_ran(audits, had=had, models=2, left_out=1) for had in (2, 1))
+    outcomes = []
+    for ran in (whole, short):
+        page = html.render(audits, ran=ran)
+        outcomes += re.findall(r'<p class="outcome (\w+)">([^<]+)</p>', page)
+        assert ran.line() in Page(page).text
+    assert outcomes == [
+        ("pass", "1 limit passed"),
+        ("warn", "1 of 2 expected audits missing, 1 limit passed"),
+    ]
 
 
 def test_every_tag_is_closed_in_order(page: Page) -> None:

@@ -13,6 +13,7 @@ from report.build import (
     hostile,
     make_audit,
     make_control,
+    make_ran,
     make_verdict,
     plain_twin,
 )
@@ -99,6 +100,18 @@ def test_a_run_without_audits_is_no_success() -> None:
     page = rendered(partial="the run was interrupted")
     assert "No audit ran." in page.text
     assert "nothing was examined" in "".join(page.inside("h2")).lower()
+
+
+def test_an_expected_audit_that_nobody_had_keeps_the_heading_from_looking_green() -> None:
+    audits = [make_audit(verdicts=(make_verdict(),))]
+    whole, short = (make_ran(audits, had=had, tests=2, deselected=1) for had in (2, 1))
+    text = markdown.render(audits, ran=whole)
+    assert "## ✅ Padding audit: 1 limit passed" in text
+    assert "2 of 2 expected (2 tests), 1 of 3 audits deselected" in text
+    text = markdown.render(audits, ran=short)
+    assert "## ⚠️ Padding audit: 1 of 2 expected audits missing, 1 limit passed" in text
+    assert "audits: 1 of 2 expected (2 tests), 1 of 3 audits deselected" in text
+    assert "## ❌ Padding audit: 1 limit failed" in markdown.render([failing()], ran=short)
 
 
 def test_what_was_not_examined_stands_by_reason_with_names() -> None:
