@@ -320,6 +320,10 @@ def calls_an_operator(x: Any) -> Any:
     return torch.ops.mine.double(x)
 
 
+KEPT: Any = np
+"""Stands for a package that reads files."""
+
+
 def reads_a_picture(x: Any) -> Any:
     return x * opened("scale.png")
 
@@ -329,9 +333,7 @@ def reads_a_table(x: Any) -> Any:
 
 
 def reads_weights(x: Any) -> Any:
-    from safetensors.torch import load_file
-
-    return x * load_file("scale.safetensors")["scale"]
+    return x * KEPT.load_file("scale.safetensors")["scale"]
 
 
 def runs_text(x: Any) -> Any:
@@ -376,8 +378,9 @@ PACKAGE = {
     "mypackage/utils.py": "def scaled(x):\n    return x * 4.0\n",
     "mypackage/late.py": "",
     "mypackage/parts/__init__.py": "",
+    "mypackage/parts/utils.py": "def scaled(x):\n    return x * 6.0\n",
     "mypackage/parts/net.py": """
-import mypackage.utils, utils
+import mypackage.utils, mypackage.parts.utils, utils
 from torch import nn
 
 class Absolute(nn.Module):
