@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 import pytest
 
 from pytest_pan.declared import Declared
-from pytest_pan.errors import PanError
+from pytest_pan.errors import PanError, PanWarning
 from pytest_pan.judge import behind, explain
 from pytest_pan.ledger import Ledger, Tick
 from pytest_pan.policy import POLICY
@@ -55,14 +56,29 @@ def factory(config: pytest.Config) -> Factory:
         except PanError as error:
             failure = str(error)
         if audit is None:  # outside the except block, so that the message stands once and alone
-            fail(failure)
-        from pytest_pan.notes import warn
-
-        warn(audit)
+            fail("\n".join((failure, *ledger.troubles())))
         config.stash.setdefault(SEEN, []).append(audit)
+        _warn(audit, ledger.troubles())
         return audit
 
     return make
+
+
+def _warn(audit: Audit, troubles: Iterable[str]) -> None:
+    """Warns, last of all: where warnings are errors the test fails by that, and the audit is safe
+    for the report and for the next who asks.
+    """
+    from pytest_pan.notes import warn
+
+    failure = ""
+    try:
+        warn(audit)
+        for trouble in troubles:
+            warnings.warn(trouble, PanWarning, stacklevel=2)
+    except PanWarning as warning:
+        failure = f"PanWarning, in a run where warnings are errors: {warning}"
+    if failure:
+        fail(failure)
 
 
 def fail(message: str) -> NoReturn:

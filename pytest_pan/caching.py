@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import tempfile
+import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,12 @@ import pytest
 
 from pytest_pan.cache import Cache
 from pytest_pan.errors import ConfigError
+from pytest_pan.ledger import Ledger
 
-_FOLDER, _LASTING = "pan_cache", "pan_cache_lasting"
+_FOLDER, _LASTING, _HOST = "pan_cache", "pan_cache_lasting", "pan_cache_host"
 """What a worker is told."""
+_TICK = 2.0
+"""Seconds by which a file system's times may be coarse."""
 
 
 def why_unwanted(config: pytest.Config) -> str:
@@ -33,12 +39,33 @@ def cache_of(config: pytest.Config) -> Cache | None:
     """This process's cache; None where it is alone and none is wanted."""
     told = getattr(config, "workerinput", None)
     if told is not None:
-        folder = told.get(_FOLDER)
-        if folder is None or not Path(folder).is_dir():  # a worker on another machine
+        if (there := _shared(told)) is None:
             return None
-        return Cache(folder=Path(folder), run=told["testrunuid"], lasting=told[_LASTING])
+        return Cache(folder=there, run=told["testrunuid"], lasting=told[_LASTING])
     folder, _ = _lasting(config)
     return Cache(folder=folder, run=uuid.uuid4().hex) if folder else None
+
+
+def _shared(told: dict[str, Any]) -> Path | None:
+    """The folder that a worker was told of; on another machine than the controller's only where
+    that has it too.
+    """
+    if _FOLDER not in told:  # by a controller that does not audit
+        return None
+    folder = Path(told[_FOLDER])
+    if told[_HOST] == platform.node():  # another worker may have cleared pytest's cache
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+    return folder if folder.is_dir() else None
+
+
+def clear_once(config: pytest.Config) -> None:
+    """Leaves ``--cache-clear`` to the controller: xdist hands it on to the workers, and each that
+    starts, also one in place of another that crashed, would clear what the run has made.
+    """
+    told = getattr(config, "workerinput", {})
+    if told.get(_HOST) == platform.node() and config.getoption("cacheclear", False):
+        config.option.cacheclear = False
 
 
 def header(config: pytest.Config) -> str:
@@ -64,11 +91,13 @@ def _lasting(config: pytest.Config) -> tuple[Path | None, str]:
 
 
 class Sharing:
-    """The hooks of xdist's controller: its workers get one folder, so that an audit which
-    several of them need is made once. Without a cache it is theirs for the length of the run.
+    """The hooks of the process that reports: xdist's workers get one folder, so that an audit
+    which several of them need is made once. Without a cache it is theirs for the length of the
+    run. With one, what is in it beyond measure goes when the run is over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger, self._since = ledger, time.time() - _TICK
         self._own: Path | None = None
 
     @pytest.hookimpl(optionalhook=True)
@@ -78,7 +107,10 @@ class Sharing:
             self._own = Path(tempfile.mkdtemp(prefix="pytest-pan-"))
         node.workerinput[_FOLDER] = str(folder or self._own)
         node.workerinput[_LASTING] = folder is not None
+        node.workerinput[_HOST] = platform.node()
 
     def pytest_unconfigure(self) -> None:
+        if self._ledger.cache is not None:
+            self._ledger.cache.prune(self._since)
         if self._own is not None:
             shutil.rmtree(self._own, ignore_errors=True)

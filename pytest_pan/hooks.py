@@ -46,6 +46,7 @@ def configure(config: pytest.Config) -> None:
         config.stash[asking.REPORTS] = reports
         _check_devices(config, settings, declared)
         caching.why_unwanted(config)
+        caching.clear_once(config)
         baselines = baselining.read(config, declared)
         ledger = config.stash[asking.LEDGER] = Ledger(settings, baselines)
         served = config.stash[SERVED] = Served(config)
@@ -56,7 +57,7 @@ def configure(config: pytest.Config) -> None:
         elif not hasattr(config, "workerinput"):
             controller = Controller(ledger, reports, declared.everywhere)
             config.pluginmanager.register(controller, "pan-controller")
-            config.pluginmanager.register(caching.Sharing(), "pan-sharing")
+            config.pluginmanager.register(caching.Sharing(ledger), "pan-sharing")
         if launched()[1] > 1:
             config.pluginmanager.register(Companion(ledger, rank), "pan-companion")
     else:

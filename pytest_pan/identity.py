@@ -138,7 +138,7 @@ class _Walk:
                 self._class(thing, where)
                 self._made.add(thing)
             case ModuleType():
-                self._tell("module", reach.package(thing.__name__))
+                self._value_module(thing, where)
             case FunctionType():
                 self._function(thing, where)
             case MethodType():
@@ -242,6 +242,8 @@ class _Walk:
             if each not in self._classes:
                 self._classes.append(each)
                 self._tell("base", reach.package(reach.home(each)))
+                if reach.is_installed(each):
+                    self._names |= reach.asked(each)
         if issubclass(kind, enum.Enum):  # its members are not among its attributes everywhere
             self.visit({name: each.value for name, each in kind.__members__.items()}, where)
         if not reach.is_installed(type(kind)):
@@ -287,6 +289,8 @@ class _Walk:
                 self._tell("empty")
         self.visit(vars(function), where)
         if reach.is_installed(function):
+            reach.refuse_names(frozenset({function.__name__}), where)
+            self._names |= reach.asked(function)
             self._tell("installed", f"{function.__qualname__} {reach.package(function.__module__)}")
             return
         code = function.__code__
@@ -308,7 +312,7 @@ class _Walk:
         self._tell("module", reach.package(value.__name__))
         if reach.is_installed(value):
             return
-        if reach.DYNAMIC & names:
+        if reach.DYNAMIC & names or "__getattr__" in vars(value):
             raise OpaqueError(where, "may be searched for a name")
         for name in sorted(names & set(vars(value))):
             if (id(value), name) not in self._told:
@@ -316,11 +320,19 @@ class _Walk:
                 self._tell("of", f"{value.__name__}.{name}")
                 self._global(vars(value)[name], names, f"{value.__name__}.{name}")
 
+    def _value_module(self, module: ModuleType, where: str) -> None:
+        """A module that something holds: who has it may take anything from it."""
+        reach.refuse_module(module.__name__, where)
+        if not reach.is_installed(module):
+            raise OpaqueError(where, f"holds {module.__name__}, of which anything may be used")
+        self._tell("module", reach.package(module.__name__))
+
     def _built_in(self, thing: Any, where: str) -> None:
         owner = getattr(thing, "__self__", None)
         home = getattr(thing, "__module__", None) or ""
         name = getattr(thing, "__qualname__", thing.__name__)
         reach.refuse_module(home, where)
+        reach.refuse_names(frozenset({thing.__name__}), where)
         self._tell("built-in", f"{name} {reach.package(home)}")
         if owner is not None and not isinstance(owner, ModuleType):
             self.visit(owner, where)

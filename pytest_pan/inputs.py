@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,7 +93,7 @@ class Images:
         self.digests_of: dict[int, tuple[bytes, ...]] = {}
         self._labels_of: dict[int, list[int | None]] = {}
         self.batch = -1
-        self._count = self._labelled = 0
+        self._count = 0
         self.first = 0
         self._shape: tuple[int, ...] = ()
 
@@ -136,36 +137,38 @@ class Images:
         """The digest of each image, in the order of the batches."""
         return [one for batch in sorted(self.digests_of) for one in self.digests_of[batch]]
 
-    def facts(self) -> dict[str, Any]:
-        """Of what has passed: count and how many there are, digests of images and labels, shape,
-        source, transform.
+    def facts(self, first: int | None = None) -> dict[str, Any]:
+        """Of what has passed, or as if the pass had ended with the ``first`` images: count and how
+        many there are, digests of images and labels, lengths of batches, shape, source, transform.
         """
+        numbers = sorted(self.digests_of)
+        ends = accumulate(len(self.digests_of[number]) for number in numbers)
+        taken = [n for n, end in zip(numbers, ends, strict=True) if first is None or end <= first]
+        digests = [one for number in taken for one in self.digests_of[number]]
+        labels = [label for number in taken for label in self._labels_of.get(number, ())]
+        labelled = sum(label is not None for label in labels)
+        lengths = groupby(len(self.digests_of[number]) for number in taken)
         return {
-            "count": self._count,
+            "count": len(digests),
             "expected": self.expected,
-            "digest": combined(self.digests),
+            "digest": combined(digests),
             "shape": list(self._shape),
-            "labelled": self._labelled,
-            "labels": self._digest_of_labels() if self._labelled else "",
+            "labelled": labelled,
+            "labels": hashlib.sha256(json.dumps(labels).encode()).hexdigest() if labelled else "",
+            "batches": ", ".join(f"{len(list(same))} of {length}" for length, same in lengths),
             "source": self._describe,
             "transform": self._transform,
         }
-
-    def _digest_of_labels(self) -> str:
-        """SHA-256 of the labels in order, of images without one null, as JSON."""
-        every = [label for batch in sorted(self._labels_of) for label in self._labels_of[batch]]
-        return hashlib.sha256(json.dumps(every).encode()).hexdigest()
 
     def share(self, processes: Processes) -> None:
         """Puts together what the processes have seen; raises where none has seen an image."""
         for theirs in processes.meet("labels", self._labels_of):
             self._labels_of.update(theirs)
-        mine = self.digests_of, self._skipped, self._count, self._labelled, self._shape
+        mine = self.digests_of, self._skipped, self._count, self._shape
         met = processes.meet("images", mine)
         self._skipped = {number: one for _, skips, *_ in met for number, one in skips.items()}
         self.digests_of = {number: one for digests, *_ in met for number, one in digests.items()}
-        self._count = sum(count for *_, count, _, _ in met)
-        self._labelled = sum(labelled for *_, labelled, _ in met)
+        self._count = sum(count for *_, count, _ in met)
         self._shape = next((shape for *_, shape in met if shape), ())
         self._check_any()
 
@@ -265,7 +268,6 @@ class Images:
         self.digests_of[self.batch] = image_digests(images)
         self._shape = tuple(images.shape[1:])
         self._count += len(images)
-        self._labelled += 0 if labels is None else len(labels)
         none: list[int | None] = [None] * len(images)
         self._labels_of[self.batch] = none if labels is None else labels.tolist()
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_pan.errors import AuditError, ConfigError, PanError
 from pytest_pan.records import Audit, Limit, Settings, Verdict
+from pytest_pan.report.comparison import settings_of_figures
 
 if TYPE_CHECKING:
     from pytest_pan.baseline import Baselines
@@ -194,6 +195,14 @@ class Ledger:
             self._send(audit, verdict=verdict.to_json())
         return verdicts
 
+    def troubles(self) -> list[str]:
+        """What has gone wrong with the cache since the last call."""
+        if self.cache is None:
+            return []
+        said = list(self.cache.troubles)
+        self.cache.troubles.clear()
+        return said
+
     def send(self) -> list[str]:
         """What has been made since the last call, as JSON texts."""
         sent, self._to_send = self._to_send, []
@@ -220,9 +229,13 @@ class Ledger:
 
 
 def key(audit: Audit) -> str:
-    """The same for two audits of the same network on the same images with the same settings."""
+    """The same for two audits of the same network on the same images with the same settings,
+    wherever the images lie and whatever device it ran on.
+    """
+    images = {name: fact for name, fact in audit.images.items() if name != "source"}
+    settings = settings_of_figures({"settings": audit.settings.to_json()})
     sites = [site.to_json() for site in audit.sites]
-    parts = [audit.model, audit.images, audit.settings.to_json(), audit.partial, sites]
+    parts = [audit.model, images, settings, audit.partial, sites]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 

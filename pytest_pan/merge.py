@@ -10,8 +10,8 @@ from pytest_pan.ledger import key
 from pytest_pan.ran import Collected, Ran, ran
 from pytest_pan.records import Audit, Verdict
 
-_OF_A_RUN = ("verdicts", "seconds", "environment", "cached", "baseline")
-"""What may differ between two runs that found the same."""
+_OF_A_RUN = ("verdicts", "seconds", "environment", "cached", "baseline", "images", "settings")
+"""What may differ between two runs that found the same, or does not where the key is the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,12 @@ def together(runs: Sequence[Ran | None], audits: Sequence[Audit]) -> Ran | None:
 
 
 def _found(audit: Audit) -> str:
-    """All that it found, as text: there, unlike among numbers, undefined equals undefined."""
+    """All that it found, as text: there, unlike among numbers, undefined equals undefined. Files
+    that were skipped are named from the folder on, which may lie elsewhere on each machine.
+    """
     body = {name: part for name, part in audit.to_json().items() if name not in _OF_A_RUN}
+    folder = str(audit.images.get("source", ""))
+    body["skips"] = [{**skip, "what": skip["what"].removeprefix(folder)} for skip in body["skips"]]
     return json.dumps(body, sort_keys=True, default=str)
 
 

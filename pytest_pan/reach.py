@@ -7,6 +7,8 @@ import dis
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
+import inspect
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -40,27 +42,30 @@ MAKING = ("__new__", "__init__", "__post_init__")
 """Members that a class uses which is called."""
 DYNAMIC = frozenset({"getattr", "vars", "__dict__", "dir", "attrgetter", "methodcaller"})
 """Names by which code reaches members that it does not name."""
+_NOT_ASKED = frozenset(
+    {"train", "eval", "load_state_dict", "_load_from_state_dict", "extra_repr", "reset_parameters"}
+)
+"""Members that installed code takes from a module, but not in a forward pass."""
 
 _IMPURE = frozenset(
     {
         *("os", "posix", "nt", "io", "pathlib", "glob", "shutil", "tempfile", "subprocess"),
-        *("time", "datetime", "socket", "urllib", "requests", "uuid", "secrets"),
+        *("time", "datetime", "socket", "urllib", "requests", "httpx", "uuid", "secrets"),
+        *("mmap", "zipfile", "tarfile", "gzip", "bz2", "lzma", "sqlite3", "shelve", "dbm"),
+        *("fileinput", "linecache", "importlib", "pkgutil", "runpy", "ctypes"),
+        *("h5py", "zarr", "lmdb", "fsspec", "imageio", "tifffile"),
     }
 )
 _IMPURE_NAMES = frozenset(
     {
         *("open", "input", "eval", "exec", "compile", "globals", "locals", "__import__"),
-        *(
-            "ops",
-            "environ",
-            "getenv",
-            "read_text",
-            "read_bytes",
-            "load",
-            "fromfile",
-            "loadtxt",
-            "memmap",
-        ),
+        *("ops", "environ", "getenv", "import_module", "urlopen", "urlretrieve"),
+        *("load", "safe_load", "safe_open", "load_file", "load_model", "load_url", "loadmat"),
+        *("load_state_dict_from_url", "from_pretrained", "hf_hub_download", "from_file"),
+        *("fromfile", "loadtxt", "genfromtxt", "fromregex", "memmap", "open_memmap"),
+        *("read_text", "read_bytes", "read_file", "read_image", "read_video", "decode_image"),
+        *("imread", "imreadmulti", "mimread", "imiter", "dcmread", "VideoCapture", "VideoReader"),
+        *("read_csv", "read_table", "read_json", "read_parquet", "read_pickle", "read_excel"),
     }
 )
 _MADE_BY_CLASS = 1 << 9
@@ -69,11 +74,13 @@ _STDLIB = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdl
 
 
 def refuse_module(module: str, where: str) -> None:
-    """Raises for a module of the standard library whose answers are not the arguments' alone, and
+    """Raises for a module whose answers are not the arguments' alone, for torch's operators, and
     for a compiled one that no installed package vouches for.
     """
     if module.partition(".")[0] in _IMPURE:
         raise OpaqueError(where, f"uses the module {module}: files, the clock or the environment")
+    if f"{module}.".startswith("torch.ops."):
+        raise OpaqueError(where, f"uses {module}, whose operators may be of any code")
     file = getattr(sys.modules.get(module), "__file__", None)
     if file and not file.endswith((".py", ".pyc")) and not _is_library(file):
         raise OpaqueError(where, f"uses {module}, which is compiled code")
@@ -200,31 +207,72 @@ def attributes(code: CodeType) -> frozenset[str]:
     return frozenset(name for part in codes(code) for name in part.co_names)
 
 
+def asked(by: type | FunctionType) -> frozenset[str]:
+    """The names by which installed code may ask what it is given, or what derives from it, for
+    something: those that the code takes from things, and a class's own members.
+    """
+    if isinstance(by, FunctionType):
+        return attributes(by.__code__) - DYNAMIC - _NOT_ASKED
+    found = set(vars(by))
+    for member in vars(by).values():
+        if (function := _behind(member)) is not None:
+            found |= attributes(function.__code__)
+    return frozenset(found) - DYNAMIC - _NOT_ASKED
+
+
+def _behind(member: Any) -> FunctionType | None:
+    """The function that a member of a class is made of, without decorators that tell of it."""
+    match member:
+        case property():
+            member = member.fget
+        case staticmethod() | classmethod():
+            member = member.__func__
+        case functools.cached_property():
+            member = member.func
+    if isinstance(member, FunctionType):
+        member = inspect.unwrap(member)
+    return member if isinstance(member, FunctionType) else None
+
+
 def read(function: FunctionType, where: str) -> Iterator[tuple[str, Any]]:
     """The globals and builtins that a function reads, and what it imports, in a fixed order;
     names that are not there are left out.
     """
     names: dict[str, None] = {}
-    imports: dict[str, None] = {}
+    imports: dict[tuple[str, object, object], None] = {}
     for part in codes(function.__code__):
+        before: tuple[object, object] = (None, None)
         for instruction in dis.get_instructions(part):
             if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
                 names[str(instruction.argval)] = None
-            elif instruction.opname == "IMPORT_NAME":
-                imports[str(instruction.argval)] = None
+            elif instruction.opname == "IMPORT_NAME":  # takes the level and what is wanted of it
+                imports[str(instruction.argval), before[0], before[1]] = None
+            if instruction.opname != "EXTENDED_ARG":
+                before = before[1], instruction.argval
     for name in names:
         if name in function.__globals__:
             yield name, function.__globals__[name]
         elif hasattr(builtins, name):
             yield name, getattr(builtins, name)
-    for name in imports:
-        yield name, _imported(name, function, where)
+    for name, level, wanted in imports:
+        yield from _imported(name, level, wanted, function, where)
 
 
-def _imported(name: str, function: FunctionType, where: str) -> ModuleType:
-    refuse_module(name, where)
-    package = function.__globals__.get("__package__") or ""
-    for full in (f"{package}.{name}" if package else name, name):
-        if full in sys.modules:
-            return sys.modules[full]
-    raise OpaqueError(where, f"imports {name or 'a module'} while it runs")
+def _imported(
+    name: str, level: object, wanted: object, function: FunctionType, where: str
+) -> Iterator[tuple[str, ModuleType]]:
+    """The modules that an import statement in a function gives it: of ``import a.b`` both."""
+    inside = function.__globals__.get("__package__") or ""
+    try:
+        full = importlib.util.resolve_name("." * level + name, inside)  # type: ignore[operator]
+    except (ImportError, TypeError, ValueError):
+        raise OpaqueError(where, f"imports {name or 'a module'} while it runs") from None
+    refuse_module(full, where)
+    parents = [full.rsplit(".", n)[0] for n in range(full.count(".") + 1)]
+    for each in [full] if wanted else parents:
+        if each not in sys.modules:
+            raise OpaqueError(where, f"imports {each} while it runs")
+        yield each, sys.modules[each]
+    for part in wanted if isinstance(wanted, tuple) else ():
+        if not is_installed(sys.modules[full]) and not hasattr(sys.modules[full], part):
+            raise OpaqueError(where, f"imports {full}.{part} while it runs")

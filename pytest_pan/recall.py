@@ -16,7 +16,8 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from pytest_pan import environment
-from pytest_pan.cache import Cache
+from pytest_pan.cache import Cache, Failure
+from pytest_pan.errors import AuditError
 from pytest_pan.folders import Transform
 from pytest_pan.identity import identity
 from pytest_pan.inputs import Images
@@ -49,7 +50,8 @@ def recall(
     The same are weights, code and attributes of the model, every image and label as it comes out
     of the transform, settings, class names, versions and device. Of several processes that ask
     at once one computes. What cannot be told for certain is computed and not kept, and a note says
-    so. An audit that failed is not kept.
+    so. Of an audit that failed nothing is kept but its error, for the processes of this run that
+    wait for the same.
     """
     try:
         loaded = load_model(model, arguments)
@@ -68,7 +70,9 @@ def recall(
 
 
 def _turns(cache: Cache, asked: _Asked, compute: Callable[[], Audit]) -> Audit:
-    """Looks, and computes only in a turn before which nothing has come since the last look."""
+    """Looks, and computes only in a turn before which nothing has come since the last look.
+    Raises the error by which another process's audit of the same has ended.
+    """
     while True:
         there = cache.names(asked.stem)
         if there and (found := asked.found(cache)):
@@ -76,7 +80,11 @@ def _turns(cache: Cache, asked: _Asked, compute: Callable[[], Audit]) -> Audit:
         with cache.turn(asked.stem):
             if cache.names(asked.stem) - there:
                 continue
-            audit = compute()
+            try:
+                audit = compute()
+            except AuditError as error:
+                cache.note_failure(asked.stem, error)
+                raise
             cache.keep(asked.stem, entry(audit.images), audit)
             return audit
 
@@ -119,22 +127,38 @@ class _Asked:
         )
         self.stem = _digest(parts)
         self._facts: dict[str, Any] = {}
+        self._whole = False
 
     def found(self, cache: Cache) -> Audit | None:
-        """The cache's audit of these very images, which are read once for that."""
+        """The cache's audit of these very images, which are read once for that; raises the error
+        that it has ended with.
+        """
         if not self._facts:
-            try:
-                with kept_randomness(self._seed), torch.no_grad():  # as in the gate
-                    for _ in self._source:
-                        pass
-            except Exception:  # the audit says it as its own error
-                self._source.close()
-                return None
-            self._facts = self._source.facts()
-        audit = cache.find(self.stem, entry(self._facts))
-        if audit is None or not set(self._source.skips) <= set(audit.skips):
-            return None
-        return audit
+            self._read()
+        if self._whole and (audit := cache.find(self.stem, entry(self._facts))):
+            return audit if set(self._source.skips) <= set(audit.skips) else None
+        for failure in cache.failures(self.stem):
+            if self._fails_by(failure):
+                raise failure.error
+        return None
+
+    def _read(self) -> None:
+        try:
+            with kept_randomness(self._seed), torch.no_grad():  # as in the gate
+                for _ in self._source:
+                    pass
+            self._whole = True
+        except Exception:  # the audit says it as its own error
+            self._source.close()
+        self._facts = self._source.facts()
+
+    def _fails_by(self, failure: Failure) -> bool:
+        """Whether the same would come of these images: they begin as those that it had read, and,
+        where it could not be read on, end there too.
+        """
+        count = failure.images["count"]
+        same = count and self._source.facts(count) == failure.images
+        return bool(same and (count == self._facts["count"] or not failure.of_images))
 
 
 def _identity(*things: object) -> str:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import threading
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from report.build import make_audit
 
-from pytest_pan import PanWarning, cache
+from pytest_pan import AuditError, InputError, cache
 from pytest_pan.cache import Cache
 from pytest_pan.records import Audit
 
@@ -104,31 +105,39 @@ def another_format(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     "spoil", [shorter, one_bit, a_pickle, another_format, lambda data: b"", lambda data: b"text"]
 )
-def test_an_entry_that_is_not_whole_is_discarded_with_a_warning(kept: Cache, spoil: object) -> None:
+def test_an_entry_that_is_not_whole_is_discarded_and_that_is_said(
+    kept: Cache, spoil: object
+) -> None:
     data = path(kept).read_bytes()
     path(kept).write_bytes(spoil(data))  # type: ignore[operator]
-    with pytest.warns(PanWarning, match=r"images.npz in the cache is broken \(.*made anew"):
-        assert kept.find("stem", "images") is None
+    assert kept.find("stem", "images") is None
+    (trouble,) = kept.troubles
+    assert "images.npz in the cache is broken (" in trouble
+    assert "made anew" in trouble
     assert not path(kept).exists()
 
 
 def test_an_entry_under_the_name_of_another_is_not_believed(kept: Cache) -> None:
     path(kept).rename(path(kept).with_stem("others"))
-    with pytest.warns(PanWarning, match="an entry of something else"):
-        assert kept.find("stem", "others") is None
+    assert kept.find("stem", "others") is None
+    assert "an entry of something else" in kept.troubles[0]
 
 
 def test_where_there_is_none_nothing_is_said(kept: Cache) -> None:
     assert kept.find("stem", "other") is None
     assert kept.find("other", "images") is None
     assert kept.names("other") == frozenset()
+    assert kept.troubles == []
 
 
-def test_a_place_that_cannot_be_written_to_costs_a_warning_and_nothing_else(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_to_costs_a_word_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     there = Cache(folder=tmp_path / "file", run="run")
-    with there.turn("stem"), pytest.warns(PanWarning, match="the audit is not cached"):
+    with there.turn("stem"):
         there.keep("stem", "images", make_audit())
+        there.note_failure("stem", failed())
+    assert ["the audit is not cached" in trouble for trouble in there.troubles] == [True]
+    there.prune(0)
 
 
 def test_the_entries_used_last_are_kept_and_leftovers_go(
@@ -146,8 +155,57 @@ def test_the_entries_used_last_are_kept_and_leftovers_go(
     leftover.touch()
     os.utime(leftover, (0, 0))
     there.keep("stem3", "images", make_audit())
-    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["stem0", "stem2", "stem3"]
+    with there.turn("stem4"):
+        there.note_failure("stem5", failed())
+        there.prune(time.time() - 60)
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == [
+        *("stem0", "stem2", "stem3", "stem4")  # somebody was at the last
+    ]
     assert not leftover.exists()
+    there.prune(time.time() - 60)
+    assert not (tmp_path / "stem4").exists()
+
+
+def test_what_a_run_has_used_is_kept_however_much_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the last used alone, a run of one more would find none of its own: each would go just
+    before it is asked for.
+    """
+    monkeypatch.setattr(cache, "MOST", 3)
+    there = Cache(folder=tmp_path, run="run")
+    for number in range(5):
+        there.keep(f"stem{number}", "images", make_audit())
+        os.utime(tmp_path / f"stem{number}" / "images.npz", (number, number))
+    for number in range(4):
+        assert there.find(f"stem{number}", "images") is not None
+    there.prune(time.time() - 60)
+    assert sorted(folder.name[-1] for folder in tmp_path.iterdir()) == ["0", "1", "2", "3"]
+
+
+def failed(cause: Exception | None = None) -> AuditError:
+    error = AuditError("the model raised", where="net", next="Look at it.")
+    error.audit = make_audit("net", partial="the model raised")
+    error.__cause__ = cause
+    return error
+
+
+def test_a_failure_is_known_to_the_other_processes_of_its_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Cache(folder=tmp_path, run="the user's [name]/*")
+    there.note_failure("stem", failed(InputError("images")))
+    assert list(there.failures("stem")) == []  # here it may be tried again
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    (failure,) = there.failures("stem")
+    assert str(failure.error) == str(failed())
+    assert failure.error.audit == failed().audit
+    assert failure.of_images
+    assert len(there.names("stem")) == 1
+    assert list(there.failures("other")) == []
+    later = replace(there, run="another")
+    assert list(later.failures("stem")) == []
+    assert later.names("stem") == frozenset()
 
 
 def test_one_at_a_time_has_the_turn_of_a_stem_and_others_have_theirs(kept: Cache) -> None:

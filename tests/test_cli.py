@@ -22,7 +22,7 @@ from report.build import (
 )
 
 from pytest_pan.ran import Ran
-from pytest_pan.records import Audit, Measured, Settings
+from pytest_pan.records import Audit, Measured, Settings, Skip
 from pytest_pan.report import json as json_report
 
 Write = Callable[..., Path]
@@ -221,6 +221,29 @@ def test_the_same_audit_stands_once_with_the_verdicts_of_all_machines(write: Wri
     first, other = json.loads(Path("out.json").read_text())["audits"]
     assert [v["limit"]["origin"] for v in first["verdicts"]] == ["both", "here", "there"]
     assert other["model"]["name"] == "other"
+
+
+def test_shards_of_other_devices_and_folders_are_one_audit_or_a_contradiction(
+    write: Write,
+) -> None:
+    def shard(folder: str, device: str, neurons: int = 2) -> Audit:
+        audit = make_audit("net", neurons=neurons)
+        return replace(
+            audit,
+            images={**audit.images, "source": folder},
+            settings=replace(audit.settings, device=device),
+            skips=(Skip(what=f"{folder}/broken.png", why="broken"),),
+        )
+
+    here, there = shard("/a/images", "cpu"), shard("/b/images", "cuda:0")
+    result = run("merge", write("a.json", here), write("b.json", there), "-o", "out.json")
+    (audit,) = json.loads(Path("out.json").read_text())["audits"]
+    assert audit["images"]["source"] == "/a/images"
+    assert "differ" not in result.output
+    other = write("c.json", shard("/b/images", "cuda:0", neurons=1))
+    result = run("merge", "a.json", other, "-o", "out.json", "--force")
+    assert len(json.loads(Path("out.json").read_text())["audits"]) == 2
+    assert "net: figures differ between machines" in result.output
 
 
 def test_findings_that_contradict_each_other_are_both_kept_and_said(write: Write) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.io import read_image as opened
 
 from pytest_pan.identity import identity
 from pytest_pan.reach import OpaqueError
@@ -95,6 +98,39 @@ HELPERS = """
     def shift(x):
         return x + OFFSET
 """
+BASES = """
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    class Padded(nn.Conv2d):
+        def _conv_forward(self, x, weight, bias):
+            return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="constant"), weight, bias)
+
+    class Soft(nn.Softplus):
+        @property
+        def beta(self):
+            return 2.0
+
+        @beta.setter
+        def beta(self, value): ...
+
+    class Framed(nn.modules.padding._ConstantPadNd):
+        padding = (0, 0, 1, 1)
+
+    class Net(nn.Sequential):
+        def __init__(self):
+            super().__init__(Padded(1, 2, 3), Soft(), Framed(0.5))
+            nn.init.ones_(self[0].weight), nn.init.zeros_(self[0].bias)
+
+        def __iter__(self):
+            return iter([*self._modules.values()][:3])
+
+        def train(self, mode=True):
+            return super().train(False)
+
+    net = Net().eval()
+"""
 Loader = Callable[..., Any]
 
 
@@ -102,9 +138,9 @@ Loader = Callable[..., Any]
 def load(tmp_path: Path) -> Iterator[Loader]:
     """Imports SOURCE with one piece of text replaced, as a user's module ``mymodel``."""
 
-    def load(old: str = "", new: str = "") -> Any:
-        assert not old or (SOURCE + HELPERS).count(old) == 1
-        for name, text in (("helpers", HELPERS), ("mymodel", SOURCE)):
+    def load(old: str = "", new: str = "", source: str = SOURCE) -> Any:
+        assert not old or (source + HELPERS).count(old) == 1
+        for name, text in (("helpers", HELPERS), ("mymodel", source)):
             file = tmp_path / f"{name}.py"
             file.write_text(textwrap.dedent(text.replace(old, new) if old else text))
             spec = importlib.util.spec_from_file_location(name, file)
@@ -179,6 +215,28 @@ def test_what_cannot_change_them_does_not(load: Loader, old: str, new: str) -> N
     after = load(old, new)
     assert torch.equal(after(IMAGE), output)
     assert identity(after) == known
+
+
+ASKED_FOR = {
+    "a method that the installed base calls": ('mode="constant"', 'mode="replicate"'),
+    "a property that the installed base reads": ("return 2.0", "return 1.0"),
+    "an attribute that no base defines and one reads": ("(0, 0, 1, 1)", "(1, 1, 1, 1)"),
+    "a special method that the installed base uses": ("[:3]", "[:2]"),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), ASKED_FOR.values(), ids=ASKED_FOR)
+def test_what_an_installed_base_asks_a_class_for_counts(load: Loader, old: str, new: str) -> None:
+    before = load(source=BASES)
+    known, output = identity(before), before(IMAGE)
+    after = load(old, new, source=BASES)
+    assert not torch.equal(after(IMAGE), output)
+    assert identity(after) != known
+
+
+def test_what_an_installed_base_asks_for_in_training_only_does_not(load: Loader) -> None:
+    known = identity(load(source=BASES))
+    assert identity(load("train(False)", "train(mode)", source=BASES)) == known
 
 
 def test_looking_changes_nothing_and_a_pass_between_two_looks_neither(load: Loader) -> None:
@@ -262,6 +320,22 @@ def calls_an_operator(x: Any) -> Any:
     return torch.ops.mine.double(x)
 
 
+KEPT: Any = np
+"""Stands for a package that reads files."""
+
+
+def reads_a_picture(x: Any) -> Any:
+    return x * opened("scale.png")
+
+
+def reads_a_table(x: Any) -> Any:
+    return x * torch.from_numpy(np.genfromtxt("scale.csv"))
+
+
+def reads_weights(x: Any) -> Any:
+    return x * KEPT.load_file("scale.safetensors")["scale"]
+
+
 def runs_text(x: Any) -> Any:
     return eval("x * 2")  # noqa: S307
 
@@ -272,6 +346,9 @@ def runs_text(x: Any) -> Any:
         reads_the_clock,
         reads_a_file,
         reads_an_array,
+        reads_a_picture,
+        reads_a_table,
+        reads_weights,
         reads_the_environment,
         runs_text,
         calls_an_operator,
@@ -280,6 +357,115 @@ def runs_text(x: Any) -> Any:
 def test_code_that_reads_more_than_its_arguments_is_refused_by_name(function: Any) -> None:
     with pytest.raises(OpaqueError, match=function.__name__):
         identity(Calls(function))
+
+
+def test_a_module_of_the_users_that_something_holds_is_refused_by_its_place() -> None:
+    """Whoever has it may take anything from it, without naming it where that can be seen."""
+    mine = ModuleType("my_ops")
+    for thing in (mine, [mine], {"ops": mine}):
+        with pytest.raises(OpaqueError, match=r"Calls\.thing.* holds my_ops"):
+            identity(Calls(torch.relu, thing=thing))
+    with pytest.raises(OpaqueError, match="holds my_ops"):
+        identity(Calls(lambda x, ops=mine: ops.double(x)))
+    with pytest.raises(OpaqueError, match=r"uses torch\.ops\.mine"):
+        identity(Calls(torch.relu, thing=torch.ops.mine))
+    assert identity(Calls(torch.relu, thing=np)) != identity(Calls(torch.relu, thing=torch))
+
+
+PACKAGE = {
+    "utils.py": "def scaled(x):\n    return x * 2.0\n",
+    "mypackage/__init__.py": "def shift(x):\n    return x + 3.0\n",
+    "mypackage/utils.py": "def scaled(x):\n    return x * 4.0\n",
+    "mypackage/late.py": "",
+    "mypackage/parts/__init__.py": "",
+    "mypackage/parts/utils.py": "def scaled(x):\n    return x * 6.0\n",
+    "mypackage/parts/net.py": """
+import mypackage.utils, mypackage.parts.utils, utils
+from torch import nn
+
+class Absolute(nn.Module):
+    def forward(self, x):
+        from utils import scaled
+        return scaled(x)
+
+class Relative(nn.Module):
+    def forward(self, x):
+        from ..utils import scaled
+        return scaled(x)
+
+class Dotted(nn.Module):
+    def forward(self, x):
+        import mypackage.utils
+        return mypackage.utils.scaled(mypackage.shift(x))
+
+class Late(nn.Module):
+    def forward(self, x):
+        from .. import late
+        return late.scaled(x)
+
+class Later(nn.Module):
+    def forward(self, x):
+        import mypackage.late
+        return mypackage.late.scaled(x)
+""",
+}
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Imports PACKAGE, a user's, with one file's text replaced."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def forget() -> None:
+        for name in [name for name in sys.modules if name.split(".")[0] in ("mypackage", "utils")]:
+            del sys.modules[name]
+
+    def load(file: str = "", old: str = "", new: str = "") -> Any:
+        forget()
+        for name, text in PACKAGE.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text.replace(old, new) if name == file else text)
+        importlib.invalidate_caches()
+        return importlib.import_module("mypackage.parts.net")
+
+    yield load
+    forget()
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "old", "new"),
+    [
+        ("Absolute", "utils.py", "2.0", "2.5"),
+        ("Relative", "mypackage/utils.py", "4.0", "4.5"),
+        ("Dotted", "mypackage/utils.py", "4.0", "4.5"),
+        ("Dotted", "mypackage/__init__.py", "3.0", "3.5"),
+    ],
+)
+def test_what_a_function_imports_is_what_python_would_import(
+    package: Callable[..., Any], name: str, file: str, old: str, new: str
+) -> None:
+    before = getattr(package(), name)()
+    known, output = identity(before), before(IMAGE)
+    after = getattr(package(file, old, new), name)()
+    assert not torch.equal(after(IMAGE), output)
+    assert identity(after) != known
+
+
+def test_a_change_of_a_module_that_only_has_the_name_does_not_count(
+    package: Callable[..., Any],
+) -> None:
+    known = {name: identity(getattr(package(), name)()) for name in ("Absolute", "Relative")}
+    assert identity(package("mypackage/utils.py", "4.0", "4.5").Absolute()) == known["Absolute"]
+    assert identity(package("utils.py", "2.0", "2.5").Relative()) == known["Relative"]
+
+
+@pytest.mark.parametrize("name", ["Late", "Later"])
+def test_a_module_that_is_yet_to_be_imported_is_refused(
+    package: Callable[..., Any], name: str
+) -> None:
+    with pytest.raises(OpaqueError, match=r"imports mypackage\.late while it runs"):
+        identity(getattr(package(), name)())
 
 
 def test_what_cannot_be_seen_through_is_refused_by_its_place() -> None:

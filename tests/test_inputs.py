@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, SubsetRandomSampler
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 
 from pytest_pan import InputError
 from pytest_pan.inputs import Images
@@ -60,7 +67,8 @@ def red(image: Image.Image) -> Tensor:
 @given(st.integers(1, 9), st.sampled_from([torch.float32, torch.bfloat16, torch.float64]))
 def test_the_digest_does_not_depend_on_the_batch_size(size: int, dtype: torch.dtype) -> None:
     pictures = PICTURES.to(dtype)
-    assert facts_of(pictures, batch_size=size) == facts_of(pictures, batch_size=6)
+    some, all_at_once = facts_of(pictures, batch_size=size), facts_of(pictures, batch_size=6)
+    assert some == {**all_at_once, "batches": some["batches"]}
 
 
 def test_the_digest_does_not_depend_on_the_layout_in_memory() -> None:
@@ -236,3 +244,18 @@ def test_images_of_different_shapes_are_refused_with_the_shapes() -> None:
 def test_pictures_without_a_transform_are_refused_with_the_word_transform() -> None:
     with pytest.raises(InputError, match=r"got .*Image.*allowed: a tensor.*by a transform"):
         facts_of(Items([(Image.new("RGB", (8, 8)), 1)]))
+
+
+def test_facts_tell_how_the_images_came_in_batches() -> None:
+    loader = DataLoader(torch.rand(10, 1, 4, 4), batch_size=4)
+    assert facts_of(loader)["batches"] == "2 of 4, 1 of 2"
+    assert facts_of(torch.rand(6, 1, 4, 4), batch_size=3)["batches"] == "2 of 3"
+
+
+def test_facts_of_the_first_images_are_those_of_a_pass_over_them_alone() -> None:
+    pictures, labels = torch.rand(10, 1, 4, 4), torch.arange(10)
+    images = Images(TensorDataset(pictures, labels), batch_size=4)
+    list(images)
+    fewer = facts_of(TensorDataset(pictures[:8], labels[:8]), batch_size=4)
+    assert images.facts(8) == {**fewer, "expected": 10}
+    assert images.facts(10) == images.facts()

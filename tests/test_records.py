@@ -136,3 +136,19 @@ def test_what_one_ledger_sends_another_receives_once(real: Audit) -> None:
     assert key(arrived) == key(made)
     assert [verdict.outcome for verdict in arrived.verdicts] == ["fail"]
     assert worker.send() == []
+
+
+def test_the_same_audit_on_another_device_and_of_another_folder_is_the_same(real: Audit) -> None:
+    there = replace(
+        real,
+        settings=replace(real.settings, device="cuda:1", workers=8),
+        images={**real.images, "source": "/elsewhere/images"},
+        environment={"device": "cuda:1"},
+    )
+    assert key(there) == key(real)
+    for other in (
+        replace(real, settings=replace(real.settings, theta=0.9)),
+        replace(real, images={**real.images, "digest": "another"}),
+        replace(real, images={**real.images, "batches": "1 of 50"}),
+    ):
+        assert key(other) != key(real)

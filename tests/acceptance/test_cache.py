@@ -12,6 +12,7 @@ import pytest
 import torch
 from test_folders import paint
 
+import pytest_pan.cache
 import pytest_pan.pipeline
 from pytest_pan.recall import hardware
 
@@ -263,6 +264,58 @@ def test_an_entry_that_was_cut_is_made_anew_with_a_warning(
     assert len(made) == 2
 
 
+TWO = """
+def test_one(pan_audit): ...
+def test_two(pan_audit): ...
+"""
+
+
+@pytest.mark.parametrize("trouble", ["an entry that was cut", "a disk that is full"])
+def test_where_warnings_are_errors_trouble_with_the_cache_costs_one_test_and_no_audit(
+    ready: pytest.Pytester, made: list[str], monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    ready.makepyfile(test_padding=TWO)
+    if trouble == "an entry that was cut":
+        audited(ready, passed=2)
+        made.clear()
+        (entry,) = entries(ready)
+        entry.write_bytes(entry.read_bytes()[:1000])
+        said = "*PanWarning, *: *.npz in the cache is broken*made anew*"
+    else:
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(pytest_pan.cache, "write_bytes", full)
+        said = "*PanWarning, *: the audit is not cached: *No space left*"
+    result = ready.runpytest("--pan-audit", "--pan-report=json", "-W", "error", "-p", "no:randomly")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines([said])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*asking.py*")
+    assert made == ["Net"]
+    assert len(json.loads((ready.path / "pan-report.json").read_text())["audits"]) == 1
+
+
+def test_a_run_of_more_audits_than_are_kept_finds_its_own_again(
+    ready: pytest.Pytester, made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pytest_pan.cache, "MOST", 1)
+    ready.makepyfile(
+        test_padding="""
+        import pytest
+
+        @pytest.mark.parametrize("seed", [1, 2, 3])
+        def test_padding(pan, pan_model, pan_images, pan_transform, seed):
+            pan(pan_model, pan_images, transform=pan_transform, seed=seed)
+        """
+    )
+    audited(ready, passed=3)
+    audited(ready, passed=3)
+    assert len(made) == 3
+    assert len(entries(ready)) == 3
+
+
 def test_an_audit_that_failed_is_not_kept(ready: pytest.Pytester, made: list[str]) -> None:
     ready.makeconftest(CONFTEST.replace("x * 1.0", "x @ x[:3]"))
     for _ in range(2):
@@ -270,7 +323,7 @@ def test_an_audit_that_failed_is_not_kept(ready: pytest.Pytester, made: list[str
         result.assert_outcomes(errors=1)
         result.stdout.fnmatch_lines(["Net: the model raised *"])
     assert len(made) == 2
-    assert not entries(ready)
+    assert not list(ready.path.glob(".pytest_cache/d/pan/*"))
 
 
 def test_files_are_known_by_their_pixels_and_broken_ones_by_their_names(
@@ -321,6 +374,16 @@ def test_a_loader_that_shuffles_is_known_by_what_it_gives(
     first, second = audited(ready), audited(ready)
     assert made == ["Net"]
     assert second["audits"][0]["measures"] == first["audits"][0]["measures"]
+
+
+def test_a_loader_is_known_by_its_batches_too(ready: pytest.Pytester, made: list[str]) -> None:
+    """The figures of a BatchNorm2d without running statistics depend on them."""
+    text = CONFTEST.replace("return lambda image: image + 0.0", "return None")
+    for size in (4, 60, 4):
+        loader = f"DataLoader(TensorDataset(images, labels), batch_size={size})"
+        ready.makeconftest(text.replace("TensorDataset(images, labels)", loader))
+        audited(ready)
+    assert len(made) == 2
 
 
 def test_an_audit_is_that_of_any_gpu_of_its_kind_unless_one_is_asked_for() -> None:

@@ -100,7 +100,7 @@ def made(repo: pytest.Pytester) -> list[str]:
     return (repo.path / "made.txt").read_text().split()
 
 
-@pytest.mark.parametrize("option", ["--pan-device=cpu", "--pan-no-cache"])
+@pytest.mark.parametrize("option", ["--pan-device=cpu", "--pan-no-cache", "--cache-clear"])
 def test_an_audit_that_several_workers_need_is_made_once(
     counting: pytest.Pytester, option: str
 ) -> None:
@@ -111,6 +111,22 @@ def test_an_audit_that_several_workers_need_is_made_once(
     (audit,) = report(counting)["audits"]
     assert not audit["cached"]  # it is this run's own
     assert not any("not cached" in note for note in audit["notes"])
+
+
+def test_an_audit_that_fails_fails_once_for_all_workers(counting: pytest.Pytester) -> None:
+    """They wait for their turn at it, and would come to the same end one after the other."""
+    broken = "torch.nn.Sequential(fifteen_types(), torch.nn.Flatten(9))"
+    conftest = CONFTEST.format(model=broken, images="bright_images(60, size=10)")
+    counting.makeconftest(conftest + COUNTED)
+    counting.makepyfile(SHARED)
+    result = run(counting, "-n", "2")
+    result.assert_outcomes(errors=8)
+    said = [line for line in result.outlines if line.startswith("Sequential: the model raised")]
+    assert len(said) == 8
+    assert made(counting) == ["Sequential"]
+    (audit,) = report(counting)["audits"]
+    assert "the model raised" in audit["partial"]
+    assert not list(counting.path.glob(".pytest_cache/d/pan/*"))
 
 
 def test_the_report_is_that_of_a_run_in_one_process(counting: pytest.Pytester) -> None:
@@ -130,8 +146,10 @@ def test_the_report_is_that_of_a_run_in_one_process(counting: pytest.Pytester) -
 
 def test_a_killed_worker_loses_its_own_audit_and_no_other(counting: pytest.Pytester) -> None:
     counting.makepyfile(KILLED)
-    result = run(counting, "-n", "2", "-p", "no:randomly")
+    result = run(counting, "-n", "2", "-p", "no:randomly", "--cache-clear")
     result.assert_outcomes(passed=2, failed=1)
+    kept = list(counting.path.glob(".pytest_cache/d/pan/*/*.npz"))
+    assert len(kept) == 2  # also that of before the worker came which was to clear the cache
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     said = report(counting)
     assert "test_killed" in said["partial"]
