@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # each has a core, and torch would take them all
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # pytester forgets what an in-process run imported, and torch cannot be imported twice
 import torch

@@ -8,7 +8,7 @@ from nets import bright_images, conv, fifteen_types, missing
 from torch import Tensor, nn
 
 from pytest_pan import Audit, audit
-from pytest_pan.plans import Plan
+from pytest_pan.plans import MODES, Plan
 from pytest_pan.probes.origins import Origins
 from pytest_pan.probes.states import States
 from pytest_pan.probes.swaps import Swap
@@ -86,7 +86,11 @@ def test_the_floor_is_what_a_network_with_that_padding_gives() -> None:
     assert found.measures["pan_floor"].value == reflected.pan_fraction
 
 
-def test_zeros_in_the_place_of_zeros_leave_everything_as_it_is() -> None:
+def test_zeros_in_the_place_of_zeros_leave_everything_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The identity, which as a setting is refused for just that."""
+    monkeypatch.setattr("pytest_pan.checks.SWAPPED_IN", MODES)
     found = examined(fifteen_types(), bright_images(), mode="zeros")
     assert found.measures["pan_floor"].value == found.pan_fraction == 1
     assert {(str(n.nascent), str(n.downstream)) for n in found.neurons} == {("", "")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -22,6 +23,15 @@ from pytest_pan.stats import binned, labels
 from pytest_pan.stats.ks import KS, border_statistics
 
 pytest.importorskip("numba")
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Also where one of xdist's workers has a single core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 def pooled(parts: list[Tensor]) -> Tensor:
@@ -92,6 +102,7 @@ def test_any_maps_give_the_sorts_statistics_bit_for_bit_and_scipys(batches) -> N
             np.testing.assert_allclose(mine, theirs, atol=1e-12)
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [3, 7, 14, 29, 80])
 def test_maps_of_every_size_and_many_channels_in_threads_agree(size: int, dtype) -> None:
@@ -252,6 +263,7 @@ def test_zeros_as_a_relu_leaves_them_agree_wherever_they_lie_in_the_range(
     agrees([values])
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_threads_that_one_call_left_serve_a_forked_child_too() -> None:
     values = normal(4, 64, 28, 28)
     agrees([values])
