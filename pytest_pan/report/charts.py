@@ -132,11 +132,12 @@ def step_path(
     parts: list[str] = []
     level = 0.0
     for value, (first, last) in zip(densities, pairwise(edges), strict=False):
-        left, right = (_short(width * edge / edges[-1]) for edge in (first, last))
         height = _short(tallest * value / peak)
         if height != level:
+            left = _short(width * first / edges[-1])
             parts.append(_rise(left, level, height, tallest))
         if height:
+            right = _short(width * last / edges[-1])
             parts.append(f"H{right:g}")
         level = height
     if level:
