@@ -156,20 +156,19 @@ def detect(states: States, settings: Settings) -> Detected:
         if broken := _not_finite(bad):
             detected.skips[site.name] = broken
             continue
-        spans = [
-            [_count(rule(ks, settings.theta)) for ks in (bounds.middle, *bounds)]
-            for rule in (labels.edge_detectors, labels.pans)
-        ]
         detected.sites.append(site)
-        detected.edges[site.name], detected.pans[site.name] = (Span(*each) for each in spans)
+        detected.edges[site.name] = _span(labels.edge_detectors, bounds, settings.theta)
+        detected.pans[site.name] = _span(labels.pans, bounds, settings.theta)
         detected.near[site.name] = stability.near(bounds.middle, settings.theta, state.images)
         detected.neurons += _neurons(site, bounds, settings.theta)
         detected.error = max(detected.error, float(bounds.error.max()))
     return detected
 
 
-def _count(sides: Tensor) -> int:
-    return int(sides.any(0).sum())
+def _span(rule: Callable[[KS, float], Tensor], bounds: Bounds, theta: float) -> Span:
+    every = [bounds.middle] if bounds.exact else [bounds.middle, *bounds]
+    counts = [int(rule(ks, theta).any(0).sum()) for ks in every]
+    return Span(*(counts * 3 if bounds.exact else counts))
 
 
 def statistics_of(state: State, theta: float, *, values: int) -> KS | None:
@@ -218,7 +217,9 @@ def _neurons(site: Site, bounds: Bounds, theta: float) -> list[Neuron]:
     bits = labels.side_bits(labels.pans(ks, theta))
     channels = bits.nonzero().flatten()
     edges = labels.side_bits(labels.edge_detectors(ks, theta))
-    open_ = labels.side_bits(labels.pans(bounds.low, theta) != labels.pans(bounds.high, theta))
+    open_ = torch.zeros_like(bits)
+    if not bounds.exact:
+        open_ = labels.side_bits(labels.pans(bounds.low, theta) != labels.pans(bounds.high, theta))
     rows = [statistic[:, channels].T.tolist() for statistic in ks]
     errors = bounds.error.amax(0)[channels].tolist()
     columns = (

@@ -36,13 +36,22 @@ class Bounds(NamedTuple):
     high: KS
 
     @property
+    def exact(self) -> bool:
+        """Whether both are one, as of whole maps: what follows from them need be done but once."""
+        return self.low is self.high
+
+    @property
     def middle(self) -> KS:
         """The statistics as they are reported."""
+        if self.exact:
+            return self.low
         return KS(*((a + b) / 2 for a, b in zip(self.low, self.high, strict=True)))
 
     @property
     def error(self) -> Tensor:
         """How far a reported statistic may be off, the worst of each side: (sides, C)."""
+        if self.exact:
+            return torch.zeros_like(self.low.two_sided)
         spread = [(b - a) / 2 for a, b in zip(self.low, self.high, strict=True)]
         return torch.stack(spread).amax(0)
 
