@@ -9,7 +9,7 @@ found, and the comparison of the PAN-reflect, three RAND-reflect and reflect pla
 original (six forward passes and the floor's statistics; 2.5 % of each layer's neurons stand for
 PANs, since a network without training has too many). The comparison is of ``--batches`` batches, a
 batch's share of its time being counted: the intervals and pictures at its end do not grow with the
-images. It is held against bare passes of the same batches right before and right after, as a
+images. It is held against bare passes of the same batches in between, one before each batch, as a
 shared machine is faster at one time than at another. Ratios are taken round by round. With
 --scipy, last and once, the published method: a Python loop over neurons and borders around scipy's
 ks_2samp, on the very same activations, and how many of its labels and statistics differ from ours.
@@ -65,7 +65,7 @@ def main() -> None:
 def measure(
     name: str, network: nn.Module, batches: Sequence[Tensor], rounds: int, *, scipy: bool
 ) -> None:
-    images = batches[0]
+    images, count = batches[0], sum(map(len, batches))
     times: dict[str, list[float]] = defaultdict(list)
     wait = torch.cuda.synchronize if images.is_cuda else lambda: None
 
@@ -88,10 +88,17 @@ def measure(
                 detected = timed("statistics", lambda: pans.detect(states, Settings()))
                 timed("portraits", lambda: list(portrayed(detected.neurons, states.by_site)))
                 some = stand_ins(detected)
-                timed("before", lambda: [ready(batch) for batch in batches])
-                timed("compare", lambda: compare(ready, batches, detected.sites, some))
-                timed("after", lambda: [ready(batch) for batch in batches])
-    rows = {stage: values[1:] for stage, values in times.items()}
+
+                def between() -> Iterator[Tensor]:
+                    for batch in batches:
+                        timed("bare", lambda one=batch: ready(one))
+                        yield batch
+
+                times["bare"] = []
+                timed("together", lambda: compare(ready, between(), count, detected.sites, some))
+                times["in between"].append(sum(times["bare"]))
+                times["compare"].append(times["together"][-1] - times["in between"][-1])
+    rows = {stage: values[1:] for stage, values in times.items() if stage != "bare"}
     examined = sum(site.channels for site in detected.sites)
     print(
         f"\n{name}: {len(detected.sites)} layers, {examined} neurons, {len(detected.neurons)} PANs"
@@ -102,8 +109,7 @@ def measure(
     for text, stage in (("detection adds", "statistics"), ("by sorting it would add", "sort")):
         every = zip(gathered, rows[stage], rows["forward"], strict=True)
         print(f"  {text} {spread([(g + s) / f for g, s, f in every])} of the forward pass")
-    plain = [(b + a) / 2 for b, a in zip(rows["before"], rows["after"], strict=True)]
-    compared = [c / (6 * p) for c, p in zip(rows["compare"], plain, strict=True)]
+    compared = [c / (6 * b) for c, b in zip(rows["compare"], rows["in between"], strict=True)]
     print(f"  comparisons take {spread(compared)} of their six forward passes")
     every = zip(gathered, rows["statistics"], rows["forward"], compared, strict=True)
     whole = [((g + s) / f + 1 + 6 * c) / 7 for g, s, f, c in every]
@@ -142,17 +148,26 @@ def stand_ins(detected: pans.Detected) -> list[Neuron]:
 
 
 def compare(
-    network: nn.Module, batches: Sequence[Tensor], sites: list[Site], chosen: list[Neuron]
+    network: nn.Module,
+    batches: Iterator[Tensor],
+    count: int,
+    sites: list[Site],
+    chosen: list[Neuron],
 ) -> None:
-    firsts = range(0, sum(map(len, batches)), len(batches[0]))
+    def numbered() -> Iterator[tuple[int, tuple[Tensor, None]]]:
+        first = 0
+        for images in batches:
+            yield first, (images, None)
+            first += len(images)
+
     effects.examine(
         network,
-        [(first, (images, None)) for first, images in zip(firsts, batches, strict=True)],
+        numbered(),
         sites,
         chosen,
         settings=Settings(memory=32 << 30),
-        device=batches[0].device,
-        expected=sum(map(len, batches)),
+        device=next(network.parameters()).device,
+        expected=count,
     )
 
 
