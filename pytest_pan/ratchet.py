@@ -40,9 +40,8 @@ def _hold(audit: Audit, limit: Limit, baselines: Baselines | None) -> Verdict:
             unknown = judge(audit, (resolved,))[0]
             return replace(unknown, outcome="fail", evidence=(*unknown.evidence, why))
         return Verdict(limit=resolved, value=value, outcome="fail", evidence=(why,))
-    paired = _paired(audit, limit, baselines)
-    apart = 0.0 if paired else _margin(audit, limit, baselines)
-    verdict = judge(audit, (resolved,), alone=paired, apart=apart)[0]
+    alone, apart = _paired(audit, limit, baselines), _margin(audit, limit, baselines)
+    verdict = judge(audit, (resolved,), alone=alone, apart=apart)[0]
     if verdict.outcome == "pass" or baselines.update:
         return verdict
     reasons = (f"changed since the baseline: {one}" for one in compared(audit, baselines).reasons)

@@ -32,7 +32,7 @@ def share_out(work: Callable[[Share], None], channels: int) -> None:
     if not others:
         work(mine)
         return
-    pool = _pool(len(others))
+    pool = _pool(torch.get_num_threads() - 1)  # the same for layers of fewer channels
     waiting = [pool.submit(work, share) for share in others]
     try:
         work(mine)
