@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import reference
 import torch
 
-from pytest_pan.probes.states import States
-from pytest_pan.records import Neuron
+from pytest_pan.probes.activations.states import States
+from pytest_pan.records.neurons import Neuron
 
 
 @dataclass

@@ -28,15 +28,18 @@ from typing import Any
 
 import torch
 from agreement import agreement
+from running import compared
 from torch import Tensor, nn
 from torchvision import models
 
-from pytest_pan import environment
+from pytest_pan.instrument import devices as environment
 from pytest_pan.instrument.gate import borrowed
-from pytest_pan.probes import effects, pans
-from pytest_pan.probes.portraits import portrayed
-from pytest_pan.probes.states import States
-from pytest_pan.records import Neuron, Settings, Site
+from pytest_pan.probes.activations.states import States
+from pytest_pan.probes.pans import detection as pans
+from pytest_pan.probes.pans.portraits import portrayed
+from pytest_pan.records.audit import Settings
+from pytest_pan.records.neurons import Neuron
+from pytest_pan.records.sites import Site
 from pytest_pan.stats import binned
 
 NETWORKS = ["resnet50", "mobilenet_v2", "vgg16", "densenet121"]
@@ -79,9 +82,8 @@ def measure(
 
     with borrowed(network, seed=0) as ready:
         for _ in range(rounds + 1):  # the first is a warm-up
-            states = States(16 << 30)
             timed("forward", lambda: ready(images))
-            timed("gather", lambda: pans.gather(ready, [(0, images)], states))
+            states = timed("gather", lambda: gathered(ready, [(0, images)]))
             with engine(counting=False):
                 timed("sort", lambda: pans.detect(states, Settings()))
             with engine(counting=True):
@@ -105,18 +107,18 @@ def measure(
     )
     for stage, values in rows.items():
         print(f"  {stage:<11} {spread(values)} s")
-    gathered = [g - f for g, f in zip(rows["gather"], rows["forward"], strict=True)]
+    gathering = [g - f for g, f in zip(rows["gather"], rows["forward"], strict=True)]
     for text, stage in (("detection adds", "statistics"), ("by sorting it would add", "sort")):
-        every = zip(gathered, rows[stage], rows["forward"], strict=True)
+        every = zip(gathering, rows[stage], rows["forward"], strict=True)
         print(f"  {text} {spread([(g + s) / f for g, s, f in every])} of the forward pass")
-    compared = [c / (6 * b) for c, b in zip(rows["compare"], rows["in between"], strict=True)]
-    print(f"  comparisons take {spread(compared)} of their six forward passes")
-    every = zip(gathered, rows["statistics"], rows["forward"], compared, strict=True)
+    ratios = [c / (6 * b) for c, b in zip(rows["compare"], rows["in between"], strict=True)]
+    print(f"  comparisons take {spread(ratios)} of their six forward passes")
+    every = zip(gathering, rows["statistics"], rows["forward"], ratios, strict=True)
     whole = [((g + s) / f + 1 + 6 * c) / 7 for g, s, f, c in every]
     print(f"  detection and comparisons take {spread(whole)} of their seven forward passes")
     if scipy:
         forward = statistics.median(rows["forward"])
-        detection = statistics.median(gathered) + statistics.median(rows["statistics"])
+        detection = statistics.median(gathering) + statistics.median(rows["statistics"])
         published(states, detected.neurons, forward, detection)
 
 
@@ -154,21 +156,13 @@ def compare(
     sites: list[Site],
     chosen: list[Neuron],
 ) -> None:
-    def numbered() -> Iterator[tuple[int, tuple[Tensor, None]]]:
+    def numbered() -> Iterator[tuple[int, Tensor]]:
         first = 0
         for images in batches:
-            yield first, (images, None)
+            yield first, images
             first += len(images)
 
-    effects.examine(
-        network,
-        numbered(),
-        sites,
-        chosen,
-        settings=Settings(memory=32 << 30),
-        device=next(network.parameters()).device,
-        expected=count,
-    )
+    compared(network, numbered(), sites, chosen, count)
 
 
 def published(states: States, neurons: list[Neuron], forward: float, detection: float) -> None:

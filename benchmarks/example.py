@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 
 from agreement import agreement
+from running import gathered
 from torch import Tensor, nn
 
 from pytest_pan.instrument.gate import borrowed
-from pytest_pan.probes import pans
-from pytest_pan.probes.states import States
-from pytest_pan.records import PAN_TYPES, Settings
+from pytest_pan.probes.pans import detection as pans
+from pytest_pan.records.audit import Settings
+from pytest_pan.records.neurons import PAN_TYPES
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 import networks
@@ -33,10 +34,9 @@ def main() -> None:
 
 
 def compare(name: str, network: nn.Module, images: Tensor) -> None:
-    states = States(16 << 30, expected=len(images))
     with borrowed(network, seed=0) as ready:
         batches = images.split(32)
-        pans.gather(ready, zip(range(0, len(images), 32), batches, strict=True), states)
+        states = gathered(ready, zip(range(0, len(images), 32), batches, strict=True))
         ours = pans.detect(states, Settings())
     theirs = agreement(states, ours.neurons)
     total = sum(theirs.types.values())

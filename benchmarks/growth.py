@@ -50,10 +50,10 @@ def row(network: str, images: int, memory: float) -> str:
     command = [sys.executable, str(script), network, str(images), "--memory", str(memory)]
     found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)  # noqa: S603
     seconds = found["seconds"]
-    adds = (seconds["forward"] + seconds["statistics"]) / found["bare"] - 1
+    adds = (seconds["forward"] + seconds["pans"]) / found["bare"] - 1
     return (
         f"| {images}{' (counted)' if found['bounded'] else ''} | {found['bare']:.1f} | "
-        f"{seconds['statistics']:.2f} | {adds:.2f} | {found['above'] / 1e6:.0f} |"
+        f"{seconds['pans']:.2f} | {adds:.2f} | {found['above'] / 1e6:.0f} |"
     )
 
 

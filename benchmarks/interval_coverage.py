@@ -19,16 +19,18 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from running import gathered
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from pytest_pan.convergence import Interval
 from pytest_pan.instrument.gate import borrowed
-from pytest_pan.plans import SHIFTED
-from pytest_pan.probes import pans, stability
-from pytest_pan.probes.states import State, States
+from pytest_pan.probes.activations.states import State, States
+from pytest_pan.probes.influence.records import SHIFTED
+from pytest_pan.probes.pans import detection as pans
+from pytest_pan.probes.pans import subsampling as stability
 from pytest_pan.probes.swaps import Swap, plans, run
-from pytest_pan.records import Settings
+from pytest_pan.records.audit import Settings
+from pytest_pan.records.measures import Interval
 from pytest_pan.stats import intervals, odds, subsamples
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
@@ -48,9 +50,8 @@ def main() -> None:
     networks.CROPS = options.crops
     images, labels = networks.photographs(*networks.IMAGENET).tensors
     with borrowed(networks.mobilenet_v2(), seed=0) as network:
-        pool = States(64 << 30)
         batches = ((at, images[at : at + BATCH]) for at in range(0, len(images), BATCH))
-        pans.gather(network, batches, pool)
+        pool = gathered(network, batches, 64 << 30)
         found = pans.detect(pool, Settings())
         logits = torch.stack(list(outputs(network, images, found)))
     counts = (lambda states: {}) if options.only_outputs else of_pans

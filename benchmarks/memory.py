@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import models
 
-from pytest_pan.pipeline import run
-from pytest_pan.records import Settings
+from pytest_pan.engine.pipeline import run
+from pytest_pan.records.audit import Settings
 
 
 class Drawn(Dataset[Tensor]):

@@ -19,15 +19,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from running import gathered
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchvision import models
 
 from pytest_pan.instrument.gate import borrowed
-from pytest_pan.probes import pans, stability
-from pytest_pan.probes.portraits import portrayed
-from pytest_pan.probes.states import States
-from pytest_pan.records import Settings
+from pytest_pan.probes.pans import detection as pans
+from pytest_pan.probes.pans import subsampling as stability
+from pytest_pan.probes.pans.portraits import portrayed
+from pytest_pan.records.audit import Settings
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 import networks
@@ -59,10 +60,10 @@ def measure(name: str, network: nn.Module, images: Tensor, rounds: int) -> None:
     looked = neurons = 0
     with borrowed(network, seed=0) as ready:
         for _ in range(rounds + 1):  # the first is a warm-up
-            states, settings = States(16 << 30), Settings()
+            settings = Settings()
             batches = ((at, images[at : at + BATCH]) for at in range(0, len(images), BATCH))
             times = [time.perf_counter()]
-            pans.gather(ready, batches, states)
+            states = gathered(ready, batches)
             times.append(time.perf_counter())
             found = pans.detect(states, settings)
             portrayed(found.neurons, states.by_site)

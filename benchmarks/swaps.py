@@ -19,8 +19,8 @@ from torchvision import models
 from pytest_pan.instrument.gate import borrowed
 from pytest_pan.instrument.sites import why_not
 from pytest_pan.instrument.tap import ConvCall, Tap, tapped
-from pytest_pan.plans import Plan
 from pytest_pan.probes.swaps import Swap, run
+from pytest_pan.records.plans import Plan
 
 
 def main() -> None:

@@ -9,20 +9,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pytest_pan.errors import AuditError, ConfigError, InputError, PanError, PanWarning
+from pytest_pan.records.errors import AuditError, ConfigError, InputError, PanError, PanWarning
 
 if TYPE_CHECKING:
-    from pytest_pan.models import untrained as untrained
-    from pytest_pan.neurons import Neuron as Neuron
-    from pytest_pan.neurons import Side as Side
-    from pytest_pan.pipeline import audit as audit
-    from pytest_pan.plans import Influence as Influence
-    from pytest_pan.plans import Plan as Plan
-    from pytest_pan.records import Audit as Audit
-    from pytest_pan.records import Site as Site
-    from pytest_pan.repadded import applied as applied
-    from pytest_pan.repadded import plan_of as plan_of
-    from pytest_pan.repadded import repadded as repad
+    from pytest_pan.engine.pipeline import audit as audit
+    from pytest_pan.engine.repadded import applied as applied
+    from pytest_pan.engine.repadded import plan_of as plan_of
+    from pytest_pan.engine.repadded import repadded as repad
+    from pytest_pan.inputs.models import untrained as untrained
+    from pytest_pan.probes.influence.records import Influence as Influence
+    from pytest_pan.records.audit import Audit as Audit
+    from pytest_pan.records.neurons import Neuron as Neuron
+    from pytest_pan.records.neurons import Side as Side
+    from pytest_pan.records.plans import Plan as Plan
+    from pytest_pan.records.sites import Site as Site
 
 __all__ = [
     "Audit",
@@ -44,17 +44,17 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Audit": "pytest_pan.records:Audit",
-    "Influence": "pytest_pan.plans:Influence",
-    "Neuron": "pytest_pan.neurons:Neuron",
-    "Plan": "pytest_pan.plans:Plan",
-    "Side": "pytest_pan.neurons:Side",
-    "Site": "pytest_pan.records:Site",
-    "applied": "pytest_pan.repadded:applied",
-    "audit": "pytest_pan.pipeline:audit",
-    "plan_of": "pytest_pan.repadded:plan_of",
-    "repad": "pytest_pan.repadded:repadded",
-    "untrained": "pytest_pan.models:untrained",
+    "Audit": "pytest_pan.records.audit:Audit",
+    "Influence": "pytest_pan.probes.influence.records:Influence",
+    "Neuron": "pytest_pan.records.neurons:Neuron",
+    "Plan": "pytest_pan.records.plans:Plan",
+    "Side": "pytest_pan.records.neurons:Side",
+    "Site": "pytest_pan.records.sites:Site",
+    "applied": "pytest_pan.engine.repadded:applied",
+    "audit": "pytest_pan.engine.pipeline:audit",
+    "plan_of": "pytest_pan.engine.repadded:plan_of",
+    "repad": "pytest_pan.engine.repadded:repadded",
+    "untrained": "pytest_pan.inputs.models:untrained",
 }
 
 

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pytest_pan.errors import ConfigError, PanError
+from pytest_pan.config.files import why_not_writable, write_text
+from pytest_pan.records.errors import ConfigError, PanError
 from pytest_pan.report import reading, tables
-from pytest_pan.report.files import why_not_writable, write_text
 
 if TYPE_CHECKING:
-    from pytest_pan.preview import Preview
-    from pytest_pan.ran import Ran
-    from pytest_pan.records import Audit, Site
+    from pytest_pan.engine.preview import Preview
+    from pytest_pan.records.audit import Audit
+    from pytest_pan.records.completeness import Ran
+    from pytest_pan.records.sites import Site
 
 
 class _Refused(click.ClickException):
@@ -62,7 +63,7 @@ def sites(model: str, arguments: str, size: str, channels: int, as_json: bool) -
     """
     keywords, (height, width) = _arguments(arguments), _size(size)
     with _importing_from_here(), contextlib.redirect_stdout(sys.stderr):
-        from pytest_pan.preview import preview
+        from pytest_pan.engine.preview import preview
 
         found = preview(model, (channels, height, width), arguments=keywords)
     if as_json:
@@ -70,6 +71,23 @@ def sites(model: str, arguments: str, size: str, channels: int, as_json: bool) -
     else:
         click.echo("\n".join(_preview(found)))
     sys.exit(0 if found.sites else 1)
+
+
+@main.command()
+@click.option("--markdown", is_flag=True, help="Print the tables as the reference has them.")
+def probes(markdown: bool) -> None:
+    """List the probes with their questions, costs and measures."""
+    from pytest_pan.probes import table
+
+    if markdown:
+        click.echo(table.markdown(), nl=False)
+        return
+    for probe in table.PROBES:
+        always = ", in every audit" if probe.is_always_on else ""
+        click.echo(f"{probe.name}: {probe.question}")
+        click.echo(f"{tables.INDENT}cost: {probe.cost}{always}")
+        for measure in probe.measures:
+            click.echo(f"{tables.INDENT}{measure.name}: {measure.meaning}")
 
 
 def _arguments(text: str) -> dict[str, Any]:
@@ -142,7 +160,8 @@ def compare(before: Path, after: Path, audit: str, tolerance: float) -> None:
 
     Exit code 1 where a measure is worse, or was there before and no longer is; 2 for wrong usage.
     """
-    from pytest_pan.report import comparison, differences
+    from pytest_pan.report import differences
+    from pytest_pan.verdicts import comparison
 
     if not (math.isfinite(tolerance) and tolerance >= 0):
         raise ConfigError("--tolerance", got=str(tolerance), allowed="a number from 0")
@@ -171,7 +190,7 @@ def merge(shards: tuple[Path, ...], out: Path, html: Path | None, force: bool) -
     The same audit is taken once, with the verdicts of all; where two machines found different
     figures for the same, both stand in the report.
     """
-    from pytest_pan import merge as merging
+    from pytest_pan.engine import merge as merging
     from pytest_pan.report import json as json_report
 
     for path in (out, *([html] if html else [])):

@@ -15,8 +15,8 @@ import torch
 import torchvision
 from hypothesis import settings
 
-import pytest_pan.pipeline
-import pytest_pan.recall
+import pytest_pan.cache.lookup
+import pytest_pan.engine.pipeline
 import pytest_pan.report.html
 
 __all__ = ["pytest_pan", "torch", "torchvision"]

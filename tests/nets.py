@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pytest_pan.records import PAN_TYPES
+from pytest_pan.records.neurons import PAN_TYPES
 
 LOOKS_AT = {"T": (0, 1), "B": (2, 1), "L": (1, 0), "R": (1, 2)}
 """The kernel cell through which a 3x3 filter sees the neighbour on a side."""

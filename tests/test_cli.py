@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import refused, run
-from report.build import (
+from build import (
     make_audit,
     make_control,
     make_neuron,
@@ -20,9 +19,12 @@ from report.build import (
     make_ran,
     make_verdict,
 )
+from commands import refused, run
 
-from pytest_pan.ran import Ran
-from pytest_pan.records import Audit, Measured, Settings, Skip
+from pytest_pan.probes.influence.records import InfluenceFindings
+from pytest_pan.records.audit import Audit, Settings, Skip
+from pytest_pan.records.completeness import Ran
+from pytest_pan.records.measures import Measured
 from pytest_pan.report import json as json_report
 
 Write = Callable[..., Path]
@@ -88,7 +90,7 @@ def test_what_else_differs_is_said_by_its_kind(write: Write) -> None:
         before,
         model={**before.model, "digest": "sha256:00"},
         images={**before.images, "count": 9},
-        settings=Settings(theta=0.4, workers=8),
+        settings=Settings(probes=("pans",), theta=0.4, workers=8),
         environment={"python": "3.11", "torch": "2.5.0", "device": "cuda:0 (a GPU)"},
     )
     output = run("compare", write("a.json", before), write("b.json", after)).output
@@ -164,7 +166,7 @@ def test_a_tolerance_that_is_none_is_refused(write: Write, tolerance: str) -> No
         ("[]", ("without a schema",)),
         ("\0", ("no JSON",)),
         ("[" * 100_000, ("no JSON",)),
-        ('{"schema": "pytest-pan/2", "audits": []}', ("'pytest-pan/2'", "'pytest-pan/1'")),
+        ('{"schema": "pytest-pan/3", "audits": []}', ("'pytest-pan/3'", "'pytest-pan/2'")),
         ('{"schema": "pytest-pan/1"}', ("no list of audits",)),
         ('{"schema": "pytest-pan/1", "audits": [1]}', ("audit 1 is no object",)),
         ('{"schema": "pytest-pan/1", "audits": [{}]}', ("audit 1 without 'model'",)),
@@ -199,7 +201,10 @@ def rich(name: str = "net", **changes: Any) -> Audit:
     return replace(
         undefined,
         measures=undefined.measures | measures,
-        influence=(odds, *audit.influence[1:]),
+        findings={
+            **undefined.findings,
+            "influence": InfluenceFindings((odds, *audit.influence.plans[1:])),
+        },
         verdicts=(make_verdict(value=float("nan"), outcome="fail"),),
     )
 

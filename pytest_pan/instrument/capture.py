@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from pytest_pan.records import Site
+from pytest_pan.records.sites import Site
 
 
 class Samples:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from pytest_pan.errors import InputError
 from pytest_pan.instrument import numerics
+from pytest_pan.records.errors import InputError
 
 _CPU = torch.device("cpu")
 

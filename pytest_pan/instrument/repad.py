@@ -12,6 +12,7 @@ to the next.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pytest_pan.instrument.tap import ConvCall
-from pytest_pan.plans import MODES
-from pytest_pan.records import Quad
+from pytest_pan.records.plans import MODES
+from pytest_pan.records.sites import Quad
 
 _FILL = -1
 _Pair = tuple[int, int]
@@ -37,23 +38,53 @@ def repad(
     mode: str,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """The call's output with these channels (all, if None) padded in another mode, in place.
+    """Pad these channels of the call's output (all, if None) in another mode, in place.
 
     ``channels`` (P,) on the output's device; ``generator`` for ``noise``, on the CPU. Returns the
     output, which is the tensor of the call, written to; ``zeros`` on a zero-padded convolution
     leaves it as it is. Raises :class:`NotSwappableError` where the map is too small for the mode
     or a pad before the convolution has cropped it; nothing is written then.
     """
+    output = call.output if call.output.dim() == 4 else call.output[None]
+    for lines in repadded_lines(call, channels, mode, generator):
+        lines.write(output, channels)
+    return call.output
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Output lines along the borders of a map, as they are with another padding."""
+
+    strip: _Strip
+    block: Tensor
+    """(N, P, h, w): the lines of each end side by side."""
+
+    def of(self, channels: Tensor) -> Lines:
+        """Return the lines of some of the channels: (P,) int."""
+        return Lines(self.strip, self.block[:, channels.to(self.block.device)])
+
+    def write(self, output: Tensor, channels: Tensor | None = None) -> None:
+        """Put the lines in their place in these channels of a map, (N, C, H, W)."""
+        _write(output, self.block, channels, self.strip)
+
+
+def repadded_lines(
+    call: ConvCall,
+    channels: Tensor | None,
+    mode: str,
+    generator: torch.Generator | None = None,
+) -> Iterator[Lines]:
+    """Compute the lines that :func:`repad` writes; the call's output stays as it is.
+
+    Raises :class:`NotSwappableError` before the first of them.
+    """
     if mode == "zeros" and call.pad.mode == "zeros":
-        return call.output
+        return
     _check(call, mode)
     source = _Source(call, mode, generator)
-    output = call.output if call.output.dim() == 4 else call.output[None]
     filters = _Filters(call, channels)
     for strip in source.strips:
-        block = filters.convolve(source, strip)
-        _write(output, block, channels, strip)
-    return call.output
+        yield Lines(strip, filters.convolve(source, strip))
 
 
 def swappable(call: ConvCall, mode: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pytest_pan.records import Quad, Reliability, Site
+from pytest_pan.records.sites import Quad, Reliability, Site
 
 SMALL_MAP = 7
 """Maps up to this side are examined but marked: the authors say the method weakens there."""

@@ -37,7 +37,7 @@ from pytest_pan.instrument.sites import (
     pair,
     reliability,
 )
-from pytest_pan.records import Site
+from pytest_pan.records.sites import Site
 
 QUANTISED = "quantised convolution: it pads inside its kernel"
 ROOT = "(model)"

@@ -1,1 +1,1 @@
-"""One question a file: a model and images in, findings out."""
+"""Probes: one question about padding each, in a folder of its own. ``table.py`` lists them."""

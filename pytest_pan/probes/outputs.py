@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from pytest_pan.errors import InputError
+from pytest_pan.records.errors import InputError
 
 Task = Literal["classification", "multilabel", "segmentation", "embedding", "detection"]
 _LOGIT_KEYS = ("logits", "out", "output", "outputs", "pred", "predictions")
@@ -256,3 +256,26 @@ def select(reading: Reading, keep: Tensor) -> Reading:
         ]
         return replace(reading, boxes=tuple(kept))
     return replace(reading, logits=reading.logits[keep.to(reading.logits.device)])
+
+
+def size(reading: Reading) -> int:
+    """Count the bytes of a reading."""
+    if reading.logits is not None:
+        return reading.logits.nbytes
+    return sum(tensor.nbytes for image in reading.boxes for tensor in image.values())
+
+
+def part(reading: Reading, start: int, stop: int) -> Reading:
+    """Return the reading of the samples from ``start`` to before ``stop``."""
+    if reading.logits is None:
+        return replace(reading, boxes=reading.boxes[start:stop])
+    return replace(reading, logits=reading.logits[start:stop])
+
+
+def joined(readings: Sequence[Reading]) -> Reading:
+    """Return the readings of several batches as one."""
+    first = readings[0]
+    if first.logits is None:
+        return replace(first, boxes=tuple(image for each in readings for image in each.boxes))
+    logits = [each.logits for each in readings if each.logits is not None]
+    return replace(first, logits=torch.cat(logits))

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from pytest_pan.instrument.repad import NotSwappableError, repad
 from pytest_pan.instrument.tap import ConvCall, Tap, tapped
-from pytest_pan.plans import Plan
-from pytest_pan.records import Neuron, Site
+from pytest_pan.records.neurons import Neuron
+from pytest_pan.records.plans import Plan
+from pytest_pan.records.sites import Site
 
 
 def plans(

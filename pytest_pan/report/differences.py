@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_pan.changes import Row
-from pytest_pan.measures import BY_NAME
+from pytest_pan.probes import table as measures
+from pytest_pan.records.changes import Row
 from pytest_pan.report import tables
-from pytest_pan.report.comparison import Comparison, Pair
-from pytest_pan.report.influence import measure_text
 from pytest_pan.report.reading import Report
+from pytest_pan.verdicts.comparison import Comparison, Pair
 
 _NONE = "-"
 _WORDS = {"lost": "LOST", "worse": "WORSE", "unknown": "not known to this version"}
@@ -48,7 +47,7 @@ def _row(row: Row) -> tuple[str, ...]:
 def figures(row: Row) -> tuple[str, str, str]:
     """Before, after and the difference, as people read them."""
     before, after = (
-        "undefined" if value is None else measure_text(row.measure, value)
+        "undefined" if value is None else measures.text(row.measure, value)
         for value in (row.before, row.after)
     )
     difference = _NONE
@@ -61,7 +60,8 @@ def _difference(name: str, change: float) -> str:
     """``+0.84 pp`` (percentage points) of a fraction, ``+3`` of a count."""
     if not change:
         return "0"
-    if name in BY_NAME and BY_NAME[name].unit == "fraction":
+    known = measures.by_name()
+    if name in known and known[name].unit == "fraction":
         return f"{100 * change:+.3g} pp"
     return f"{change:+,.0f}" if abs(change) >= 1000 else f"{change:+.3g}"
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_pan.records import SCHEMA, Audit
+from pytest_pan.records.audit import SCHEMA, Audit
 
 
 def document(

@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_pan.measures import MEASURES
-from pytest_pan.ran import Ran
-from pytest_pan.records import Audit, Measured, Verdict
-from pytest_pan.report import beside, terminal
-from pytest_pan.report.influence import measure_text
+from pytest_pan.probes import table
+from pytest_pan.records.audit import Audit
+from pytest_pan.records.completeness import Ran
+from pytest_pan.records.limits import Verdict
+from pytest_pan.records.measures import Measured
+from pytest_pan.report import baseline as beside
+from pytest_pan.report import terminal
 from pytest_pan.report.outcomes import LEVELS, Level, audit_outcome, page_outcome
 
 MARK = "<!-- pytest-pan -->"
@@ -139,7 +141,7 @@ def _audit(audit: Audit) -> Block:
         f"### {code(_name(audit))}",
         f"{terminal.extent(audit)}; {audit_outcome(audit).text}",
         _measures(audit),
-        _convergence(audit),
+        *_probe_lines(audit),
         _beside(audit),
         "\n".join(f"- note: {code(note)}" for note in audit.notes),
         _not_examined(audit),
@@ -149,12 +151,12 @@ def _audit(audit: Audit) -> Block:
 
 def _measures(audit: Audit) -> str:
     """A row a measure; columns for bounds and for random neurons where any has them."""
-    declared = [m.name for m in MEASURES if m.name in audit.measures]
+    declared = [m.name for m in table.measures() if m.name in audit.measures]
     names = dict.fromkeys([*declared, *audit.measures])
     found = [audit.measures[name] for name in names]
     columns = {
         "measure": [code(m.measure) for m in found],
-        "value": [measure_text(m.measure, m.value) for m in found],
+        "value": [table.text(m.measure, m.value) for m in found],
         "95 % interval": [_interval(m) for m in found],
         "from, to": [_bounds(m) for m in found],
         "random neurons": [_draws(m) for m in found],
@@ -167,14 +169,14 @@ def _measures(audit: Audit) -> str:
     return "\n".join([*heads, *rows])
 
 
-def _convergence(audit: Audit) -> str:
-    """The same line as in the terminal."""
-    return "".join(line.strip() for line in terminal.convergence(audit))
+def _probe_lines(audit: Audit) -> Iterator[str]:
+    for probe in table.PROBES:
+        yield "\n".join(_escaped(line) for line in probe.markdown(audit))
 
 
 def _interval(measured: Measured) -> str:
     ends = measured.interval or ()
-    return " to ".join(measure_text(measured.measure, end) for end in ends)
+    return " to ".join(table.text(measured.measure, end) for end in ends)
 
 
 def _beside(audit: Audit) -> str:
@@ -188,12 +190,12 @@ def _beside(audit: Audit) -> str:
 
 def _bounds(measured: Measured) -> str:
     ends = measured.bounds or ()
-    return ", ".join(measure_text(measured.measure, end) for end in ends)
+    return ", ".join(table.text(measured.measure, end) for end in ends)
 
 
 def _draws(measured: Measured) -> str:
     draws = measured.control.draws if measured.control else ()
-    return ", ".join(measure_text(measured.measure, draw) for draw in draws)
+    return ", ".join(table.text(measured.measure, draw) for draw in draws)
 
 
 def _not_examined(audit: Audit) -> str:
@@ -237,4 +239,9 @@ def code(text: str, room: int = _TEXT) -> str:
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     over = len(plain) - room
     cut = f" … {over:,} characters more" if over > 0 else ""
-    return f"<code>{_SPECIAL.sub(lambda m: f'&#{ord(m[0])};', plain[:room])}{cut}</code>"
+    return f"<code>{_escaped(plain[:room])}{cut}</code>"
+
+
+def _escaped(text: str) -> str:
+    """The text with a character reference for whatever means something in Markdown or HTML."""
+    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", text)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_pan.ran import Ran
-from pytest_pan.records import Audit, Verdict
+from pytest_pan.records.audit import Audit
+from pytest_pan.records.completeness import Ran
+from pytest_pan.records.limits import Verdict
 
 Level = Literal["fail", "warn", "none", "pass"]
 LEVELS: tuple[Level, ...] = ("fail", "warn", "none", "pass")

@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pytest_pan.errors import ConfigError
-from pytest_pan.ran import Ran
-from pytest_pan.records import SCHEMA, Audit
+from pytest_pan.probes import table
+from pytest_pan.records.audit import SCHEMA, Audit
+from pytest_pan.records.completeness import Ran
+from pytest_pan.records.errors import ConfigError
 
 _FACTS = ("model", "images", "settings", "environment", "measures")
+
+
+_FIRST = "pytest-pan/1"
+SCHEMAS = (_FIRST, SCHEMA)
+"""Those that are read; only the last one is written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +51,7 @@ def read(path: Path) -> Report:
     except (ValueError, RecursionError) as error:
         _refuse(path, f"no JSON ({error})")
     schema = body.get("schema") if isinstance(body, dict) else None
-    if schema != SCHEMA:
+    if schema not in SCHEMAS:
         _refuse(path, f"schema {schema!r}" if schema else "JSON without a schema")
     bodies = body.get("audits")
     if not isinstance(bodies, list):
@@ -56,7 +62,7 @@ def read(path: Path) -> Report:
     return Report(
         path=path,
         partial=str(body.get("partial") or ""),
-        bodies=tuple(bodies),
+        bodies=tuple(_upgraded(audit) if schema == _FIRST else audit for audit in bodies),
         ran=_ran(body.get("ran")),
     )
 
@@ -66,6 +72,17 @@ def _ran(body: Any) -> Ran | None:
         return Ran.from_json(body)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return None
+
+
+def _upgraded(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an audit of the first schema as the present one has it: findings by probe, and none of
+    probes that did not run.
+    """
+    found = {key: body.get(key) for key in ("influence", "intrusion") if body.get(key)}
+    rest = {k: v for k, v in body.items() if k not in ("convergence", "influence", "intrusion")}
+    findings = {"pans": {"convergence": body.get("convergence") or []}, **found}
+    top = {"influence": findings.pop("influence")} if "influence" in findings else {}
+    return {**rest, "findings": findings, **top}
 
 
 def _refuse(path: Path, got: str) -> NoReturn:
@@ -96,7 +113,7 @@ def _why_no_audit(audit: object) -> str:
 
 def _audit(path: Path, number: int, body: Mapping[str, Any]) -> Audit:
     try:
-        return Audit.from_json(_undefined(body))
+        return table.read_audit(_undefined(body))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         wrote = body["environment"].get("pytest-pan")
         raise ConfigError(

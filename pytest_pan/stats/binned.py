@@ -75,7 +75,7 @@ def binned_statistics(
 
     Raises :class:`TooFewCentreValuesError` as the sort does.
     """
-    from pytest_pan.stats import kernels  # imports numba
+    from pytest_pan.stats import kernels
 
     kept = [batch.detach().to(batches[0].dtype).contiguous() for batch in batches]
     images = np.array([len(batch) for batch in kept], dtype=np.int64)

@@ -81,7 +81,7 @@ class Lookup:
 
 @cache
 def _kernels() -> tuple[Callable[..., None], Callable[..., None]]:
-    from pytest_pan.stats.kernels import kept_on_disk  # imports numba
+    from pytest_pan.stats.kernels import kept_on_disk
 
     return kept_on_disk(table), kept_on_disk(tally)
 

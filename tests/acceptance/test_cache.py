@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from test_folders import paint
+from image_files import paint
 
-import pytest_pan.cache
-import pytest_pan.pipeline
-from pytest_pan.recall import hardware
+import pytest_pan.cache.store
+import pytest_pan.engine.pipeline
+from pytest_pan.cache.lookup import hardware
 
 CONFTEST = """
 import time
@@ -73,13 +73,13 @@ OF_A_RUN = ("created", "seconds")
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The audits that were made, and not taken from the cache, by name."""
     names: list[str] = []
-    run = pytest_pan.pipeline.run
+    run = pytest_pan.engine.pipeline.run
 
     def counted(*args: Any, **given: Any) -> Any:
         names.append(given["name"])
         return run(*args, **given)
 
-    monkeypatch.setattr(pytest_pan.pipeline, "run", counted)
+    monkeypatch.setattr(pytest_pan.engine.pipeline, "run", counted)
     return names
 
 
@@ -176,9 +176,9 @@ def test_an_audit_on_other_versions_is_made(
 ) -> None:
     audited(ready)
     for place, value in (
-        ("pytest_pan.recall._method", ("other code",)),
+        ("pytest_pan.cache.lookup._method", ("other code",)),
         ("torch.__version__", "9.9.9"),
-        ("pytest_pan.environment.arithmetic", {"threads": 99}),
+        ("pytest_pan.instrument.devices.arithmetic", {"threads": 99}),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(place, value if isinstance(value, str) else lambda value=value: value)
@@ -286,7 +286,7 @@ def test_where_warnings_are_errors_trouble_with_the_cache_costs_one_test_and_no_
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(pytest_pan.cache, "write_bytes", full)
+        monkeypatch.setattr(pytest_pan.cache.store, "write_bytes", full)
         said = "*PanWarning, *: the audit is not cached: *No space left*"
     result = ready.runpytest("--pan-audit", "--pan-report=json", "-W", "error", "-p", "no:randomly")
     result.assert_outcomes(passed=1, errors=1)
@@ -300,7 +300,7 @@ def test_where_warnings_are_errors_trouble_with_the_cache_costs_one_test_and_no_
 def test_a_run_of_more_audits_than_are_kept_finds_its_own_again(
     ready: pytest.Pytester, made: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pytest_pan.cache, "MOST", 1)
+    monkeypatch.setattr(pytest_pan.cache.store, "MOST", 1)
     ready.makepyfile(
         test_padding="""
         import pytest

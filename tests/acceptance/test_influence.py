@@ -226,14 +226,14 @@ def test_a_row_of_zeros_inside_the_image_makes_the_pan_fire_and_is_bounded(
         def test_limits(pan_audit):
             rows = [line for line in pan_audit.intrusion if line.axis == "row"]
             assert [line.pans_fired for line in rows] == [1, 1, 1]
-            assert not pan_audit.influence
+            assert "influence" not in pan_audit.findings
         """
     )
     result = decided.runpytest("--pan-audit", "--pan-report=html", "--pan-report=json")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*a row of zeros inserted at 0.25 *", "*PASS intrusion_flips 0*"])
     (audit,) = json.loads((decided.path / "pan-report.json").read_text())["audits"]
-    assert len(audit["intrusion"]) == 6
+    assert len(audit["findings"]["intrusion"]) == 6
     assert "Zeros inside the image" in (decided.path / "pan-report.html").read_text()
 
 

@@ -61,7 +61,7 @@ ACTS: Mapping[str, tuple[tuple[str, ...], Check]] = {
     "--pan-seed": (("--pan-seed=5",), of("seed", 5)),
     "--pan-probes": (
         ("--pan-probes=intrusion", "--pan-draws=0"),
-        lambda audit, _: audit["intrusion"],
+        lambda audit, _: audit["findings"]["intrusion"],
     ),
     "--pan-mode": (("--pan-probes=influence", "--pan-mode=replicate"), swapped("replicate")),
     "--pan-draws": (("--pan-probes=influence", "--pan-draws=2"), drawn(2)),

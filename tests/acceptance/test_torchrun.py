@@ -18,7 +18,7 @@ CONFTEST = """
     import os, signal
     import pytest, torch
     from torch import nn
-    from pytest_pan.probes import pilots
+    from pytest_pan.probes.activations import pilots
 
     pilots.PILOT = 8192  # so that a few hundred images are many
 
@@ -100,13 +100,24 @@ def audit(repo: Path) -> dict[str, Any]:
 
 
 SHARES = ("nascent_fraction", "downstream_fraction")
-FIGURES = ("images", "sites", "neurons", "measures", "influence", "intrusion", "skips", "partial")
+FIGURES = (
+    "images",
+    "sites",
+    "neurons",
+    "measures",
+    "influence",
+    "findings",
+    "skips",
+    "partial",
+)
 
 
 def without_subsamples(alone: dict[str, Any], *, like: dict[str, Any]) -> None:
     """Drops what only one process has: the PANs' stability, and intervals of their numbers."""
-    for neuron in (*alone["neurons"], *like["neurons"]):
-        del neuron["stability"]
+    for audited in (alone, like):
+        del audited["findings"]["pans"]["convergence"]
+        for neuron in audited["neurons"]:
+            del neuron["stability"]
     for name in ("pan_count", "pan_fraction", "layer_pan_fraction", "pan_floor", *SHARES):
         for audited in (alone, like):
             for key in ("interval", "intervals"):

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from conftest import CONFTEST
 
-from pytest_pan.environment import place
+from pytest_pan.instrument.devices import place
 
 pytestmark = pytest.mark.slow
 
 COUNTED = """
 import os, pathlib, signal
-from pytest_pan import pipeline
+from pytest_pan.engine import pipeline
 
 made, run = pathlib.Path("made.txt"), pipeline.run
 

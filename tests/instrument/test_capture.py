@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pytest_pan.instrument.capture import Samples
 from pytest_pan.instrument.tap import ConvCall, Tap, tapped
-from pytest_pan.records import SIDES
+from pytest_pan.records.neurons import SIDES
 
 
 def site_of(channels: int, height: int, width: int) -> Any:

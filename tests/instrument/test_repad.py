@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pytest_pan.instrument.repad import NotSwappableError, repad, swappable
 from pytest_pan.instrument.tap import ConvCall, Tap, tapped
-from pytest_pan.plans import MODES
+from pytest_pan.records.plans import MODES
 
 NUMPY = {"reflect": "reflect", "symmetric": "symmetric", "replicate": "edge", "circular": "wrap"}
 

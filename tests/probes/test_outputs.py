@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pytest_pan.errors import InputError
 from pytest_pan.probes import outputs
 from pytest_pan.probes.outputs import read
+from pytest_pan.records.errors import InputError
 
 LOGITS = torch.tensor([[3.0, 1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1, 2]])
 Inception = namedtuple("Inception", ["logits", "aux_logits"])

@@ -10,8 +10,8 @@ from nets import bright_images, conv, fifteen_types, missing
 from torch import nn
 
 from pytest_pan import Audit, audit
-from pytest_pan.plans import Plan
 from pytest_pan.probes.swaps import plans
+from pytest_pan.records.plans import Plan
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest_pan.PanWarning")
 

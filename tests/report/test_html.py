@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from report.build import (
+from build import (
     HOSTILE,
     hostile,
     make_audit,
@@ -24,10 +24,12 @@ from report.build import (
     make_verdict,
     plain_twin,
 )
-from report.pages import Page, browse, contrast, opened
+from pages import Page, browse, contrast, opened
 
-from pytest_pan.measures import MEASURES
-from pytest_pan.records import PAN_TYPES, Audit, Side, Skip
+from pytest_pan.probes import table
+from pytest_pan.probes.pans.report import FIGURES
+from pytest_pan.records.audit import Audit, Skip
+from pytest_pan.records.neurons import PAN_TYPES, Side
 from pytest_pan.report import html
 
 
@@ -246,17 +248,17 @@ def test_figures_go_to_the_strongest_and_the_page_says_so() -> None:
         make_neuron(
             channel=c, ks_plus=strong if c >= 40 else weak, ks_minus=weak, histogram=histogram
         )
-        for c in range(40 + html.FIGURES)
+        for c in range(40 + FIGURES[0])
     ]
     page = Page(html.render([make_audit("net", sites=[make_site()], neurons=neurons)]))
     drawn = {a["id"] for tag, a in page.tags if tag == "article"}
-    assert drawn == {f"net/features.0.conv/{c}" for c in range(40, 40 + html.FIGURES)}
-    assert f"strongest {html.FIGURES} of {40 + html.FIGURES} PANs" in page.text
+    assert drawn == {f"net/features.0.conv/{c}" for c in range(40, 40 + FIGURES[0])}
+    assert f"strongest {FIGURES[0]} of {40 + FIGURES[0]} PANs" in page.text
     assert "other 40" in page.text
 
 
 def test_the_statistics_of_a_pan_without_a_figure_remain() -> None:
-    neurons = [make_neuron(channel=c, type="TBLR", histogram=None) for c in range(html.FIGURES + 1)]
+    neurons = [make_neuron(channel=c, type="TBLR", histogram=None) for c in range(FIGURES[0] + 1)]
     weakest = min(neurons, key=lambda neuron: neuron.strength)
     text = html.render([make_audit("net", sites=[make_site()], neurons=neurons)])
     row = re.search(rf'<tr id="net/features.0.conv/{weakest.channel}">.*?</tr>', text)
@@ -307,7 +309,7 @@ def test_unread_padding_is_marked_and_called_uneven() -> None:
 
 def test_the_glossary_defines_every_measure() -> None:
     text = Page(html.render([])).text
-    assert all(measure.meaning in text and measure.source in text for measure in MEASURES)
+    assert all(measure.meaning in text and measure.source in text for measure in table.measures())
 
 
 def test_skips_are_counted_by_their_reason() -> None:

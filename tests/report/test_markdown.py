@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from markdown_it import MarkdownIt
-from report.build import (
+from build import (
     HOSTILE,
     hostile,
     make_audit,
@@ -17,12 +16,15 @@ from report.build import (
     make_verdict,
     plain_twin,
 )
-from report.pages import Page
+from markdown_it import MarkdownIt
+from pages import Page
 
-from pytest_pan import measures
-from pytest_pan.records import Audit, Measured, Skip
+from pytest_pan.config.files import append_text
+from pytest_pan.probes import table
+from pytest_pan.probes.table import read_audit
+from pytest_pan.records.audit import Audit, Skip
+from pytest_pan.records.measures import Measured
 from pytest_pan.report import markdown, terminal
-from pytest_pan.report.files import append_text
 
 GITHUB = 65_536
 
@@ -69,7 +71,7 @@ def test_every_measure_has_a_row_in_its_own_words() -> None:
     audit = make_audit()
     cells = [text for text in rendered(audit).inside("td") if text.strip()]
     told = dict(zip(cells[::2], cells[1::2], strict=True))
-    expected = {n: measures.find(n).text(m.value) for n, m in audit.measures.items()}
+    expected = {n: table.find(n).text(m.value) for n, m in audit.measures.items()}
     assert told == expected
 
 
@@ -162,7 +164,7 @@ def test_a_text_from_outside_is_shown_as_it_is_wherever_it_stands(text: str) -> 
 
 
 def plain(audit: Audit, text: str) -> Audit:
-    return Audit.from_json(_swapped(audit.to_json(), text))
+    return read_audit(_swapped(audit.to_json(), text))
 
 
 def plain_count(audit: Audit, text: str) -> int:

@@ -16,9 +16,10 @@ from hypothesis.extra.numpy import arrays
 from reference import statistics
 from torch import Tensor, nn
 
-from pytest_pan.probes import pans
-from pytest_pan.probes.states import States
-from pytest_pan.records import Settings
+from pytest_pan.instrument.tap import Tap, tapped
+from pytest_pan.probes.activations.states import States
+from pytest_pan.probes.pans import detection as pans
+from pytest_pan.records.audit import Settings
 from pytest_pan.stats import binned, labels
 from pytest_pan.stats.ks import KS, border_statistics
 
@@ -192,7 +193,12 @@ def detected(monkeypatch: pytest.MonkeyPatch, least: int) -> pans.Detected:
     states = States(1 << 30)
     batches = [(0, torch.randn(6, 3, 24, 24) + 2), (6, torch.randn(2, 3, 24, 24) + 2)]
     with torch.inference_mode():
-        pans.gather(model.eval(), batches, states)
+        for first, batch in batches:
+            tap = Tap(model, lambda call, at=first: states.add(call.site(), call.output, at))
+            with tapped(tap):
+                tap.begin()
+                model.eval()(batch)
+            states.end_batch(len(batch))
     return pans.detect(states, Settings(theta=0.3))
 
 

@@ -10,12 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from reference import statistics
 
-from pytest_pan.stats.ks import (
-    TooFewCentreValuesError,
-    border_statistics,
-    finite_rows,
-    sort_rows,
-)
+from pytest_pan.stats.ks import TooFewCentreValuesError, border_statistics, finite_rows, sort_rows
 
 ATOL = 1e-12
 

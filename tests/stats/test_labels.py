@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pytest_pan.records import PAN_TYPES, Side
+from pytest_pan.records.neurons import PAN_TYPES, Side
 from pytest_pan.stats.ks import KS
 from pytest_pan.stats.labels import edge_detectors, pans, side_bits
 

@@ -1,0 +1,200 @@
+"""Graphs as data: the classes' log-odds in order and by count, and shares by distance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_pan.charts.densities import number, step_path
+
+GRAPH_WIDTH, GRAPH_HEIGHT = 420, 190
+"""Size of a graph's plot, in the units of its view box."""
+
+POINTS = 240
+"""Points of a line: of more classes only as many order statistics are drawn, both ends among
+them."""
+
+GRID = 0.05
+"""Log-odds at which the paper's Figure 9 is ruled: a change of the odds by 5 %."""
+
+BINS = 40
+STEEP = 5
+"""How many times higher the draws' peak is than the PANs' before counts are drawn as roots."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One line of a graph; ``kind`` is pan, draw or whole."""
+
+    kind: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A position on an axis; ``text`` is empty for a line of the grid that has no number."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Lines on common axes: marks from left to right, and from the top down."""
+
+    title: str
+    description: str
+    curves: tuple[Curve, ...]
+    across: tuple[Mark, ...]
+    upwards: tuple[Mark, ...]
+    grid: tuple[float, ...]
+    zero: float | None
+    x_label: str
+    y_label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Values from ``low`` to ``high`` on ``length`` units; a negative length runs upwards."""
+
+    low: float
+    high: float
+    length: float
+
+    def at(self, value: float) -> float:
+        share = (value - self.low) / (self.high - self.low)
+        return round(self.length * share if self.length > 0 else -self.length * (1 - share), 1)
+
+    def marks(self, most: int) -> tuple[Mark, ...]:
+        """Multiples of a round step, at most ``most + 1`` of them."""
+        step = round_step((self.high - self.low) / most)
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return tuple(Mark(self.at(n * step), number(n * step)) for n in range(first, last + 1))
+
+
+def round_step(least: float) -> float:
+    """The smallest of 1, 2, 5 times a power of ten that is not less; 0.01 for nothing."""
+    if least <= 0:
+        return 0.01
+    power = 10.0 ** math.floor(math.log10(least))
+    return next((f * power for f in (1, 2, 5) if f * power >= least * (1 - 1e-9)), 10 * power)
+
+
+def order_statistics(values: Sequence[float], most: int = POINTS) -> tuple[tuple[int, float], ...]:
+    """(rank, value) in ascending order, ranks from 0, thinned evenly; both ends stay."""
+    ranked = sorted(values)
+    last = len(ranked) - 1
+    count = min(len(ranked), most)
+    ranks = [round(i * last / (count - 1)) for i in range(count)] if count > 1 else [*range(count)]
+    return tuple((rank, ranked[rank]) for rank in ranks)
+
+
+def ordered_graph(title: str, lines: Sequence[tuple[str, Sequence[float]]], about: str) -> Graph:
+    """The paper's Figure 9: log-odds of the classes in ascending order, a line a plan."""
+    values = [value for _, line in lines for value in line]
+    low, high = min([-GRID, *values]), max([GRID, *values])
+    margin = 0.03 * (high - low)
+    upwards = Axis(low - margin, high + margin, -GRAPH_HEIGHT)
+    classes = max(len(line) for _, line in lines)
+    across = Axis(0, max(classes - 1, 1), GRAPH_WIDTH)
+    return Graph(
+        title=title,
+        description=about,
+        curves=tuple(Curve(kind, _line(order_statistics(v), across, upwards)) for kind, v in lines),
+        across=tuple(Mark(across.at(n - 1), f"{n:,}") for n in dict.fromkeys((1, classes))),
+        upwards=upwards.marks(6),
+        grid=(upwards.at(-GRID), upwards.at(GRID)),
+        zero=upwards.at(0),
+        x_label="classes, each line in its own ascending order",
+        y_label="log-odds; dotted: ±0.05",
+    )
+
+
+def _line(points: Sequence[tuple[float, float]], across: Axis, upwards: Axis) -> str:
+    """The points joined; a single one as a line all across."""
+    if len(points) == 1:
+        return f"M0 {upwards.at(points[0][1]):g}H{GRAPH_WIDTH}"
+    return "M" + " ".join(f"{across.at(x):g} {upwards.at(y):g}" for x, y in points)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCounts:
+    """Classes by log-odds in bins of ``step``, one of them centred on zero; ``first`` is the
+    number of the lowest bin, counted from there. ``draws`` is the mean of the draws' counts."""
+
+    step: float
+    first: int
+    pan: tuple[int, ...]
+    draws: tuple[float, ...]
+
+
+def class_counts(pan: Sequence[float], draws: Sequence[Sequence[float]]) -> ClassCounts:
+    """Common bins for the PANs and the draws, wide enough for every class."""
+    values = [*pan, *(value for draw in draws for value in draw)]
+    step = round_step((max(values) - min(values)) / BINS)
+    first, last = _bin(min(values), step), _bin(max(values), step)
+    counts = [[0] * (last - first + 1) for _ in range(1 + len(draws))]
+    for line, row in zip([pan, *draws], counts, strict=True):
+        for value in line:
+            row[_bin(value, step) - first] += 1
+    means = (sum(column) / len(draws) for column in zip(*counts[1:], strict=True))
+    return ClassCounts(step, first, tuple(counts[0]), tuple(means))
+
+
+def _bin(value: float, step: float) -> int:
+    return math.floor(value / step + 0.5)
+
+
+def histogram_graph(
+    title: str, pan: Sequence[float], draws: Sequence[Sequence[float]], about: str
+) -> Graph:
+    """The paper's Figure 10: how many classes have which log-odds."""
+    counts = class_counts(pan, draws)
+    peak = max(*counts.pan, *counts.draws, 1)
+    is_steep = bool(draws) and max(counts.draws) > STEEP * max(counts.pan)
+    scale = math.sqrt if is_steep else float
+    bins = len(counts.pan)
+    edges = tuple(range(bins + 1))
+    low = (counts.first - 0.5) * counts.step
+    across = Axis(low, low + bins * counts.step, GRAPH_WIDTH)
+    rise = Axis(0, scale(peak), -GRAPH_HEIGHT)
+    shares = (0, 0.1, 0.4, 1) if is_steep else (0, 0.5, 1)
+    size = (GRAPH_WIDTH, GRAPH_HEIGHT)
+    return Graph(
+        title=title,
+        description=about,
+        curves=tuple(
+            Curve(kind, step_path([scale(c) for c in row], edges, scale(peak), size))
+            for kind, row in (("draw", counts.draws), ("pan", counts.pan))
+        ),
+        across=across.marks(8),
+        upwards=tuple(
+            Mark(rise.at(scale(value)), f"{value:,}")
+            for value in sorted({round(peak * share) for share in shares})
+            if value <= peak
+        ),
+        grid=(),
+        zero=None,
+        x_label="log-odds",
+        y_label="classes" + (", on a square-root scale" if is_steep else ""),
+    )
+
+
+def share_graph(title: str, lines: Sequence[tuple[str, Sequence[float]]], about: str) -> Graph:
+    """Shares by distance to the border, in sixteenths of the shorter side."""
+    low = min(value for _, line in lines for value in line)
+    rise = Axis(min(low, 0.99), 1.0, -GRAPH_HEIGHT)
+    last = max(len(line) for _, line in lines) - 1
+    across = Axis(0, max(last, 1), GRAPH_WIDTH)
+    return Graph(
+        title=title,
+        description=about,
+        curves=tuple(Curve(kind, _line([*enumerate(line)], across, rise)) for kind, line in lines),
+        across=tuple(Mark(across.at(n), str(n)) for n in range(last + 1)),
+        upwards=rise.marks(5),
+        grid=(),
+        zero=None,
+        x_label="distance to the border, in sixteenths of the shorter side",
+        y_label="share of pixels whose class stays",
+    )

@@ -1,0 +1,100 @@
+"""What settings may be: read from text, and checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pytest_pan.probes import table
+from pytest_pan.records.audit import PRECISIONS, Settings
+from pytest_pan.records.errors import ConfigError
+from pytest_pan.records.plans import MOST_DRAWS, SWAPPED_IN, TASKS
+
+
+def check(settings: Settings) -> None:
+    """Raise :class:`ConfigError` for a setting that no audit can use."""
+    if any(probe not in table.names() for probe in settings.probes):
+        raise ConfigError(
+            "probes", got=", ".join(map(str, settings.probes)), allowed=", ".join(table.names())
+        )
+    number = isinstance(settings.theta, int | float) and not isinstance(settings.theta, bool)
+    if not (number and 0 < settings.theta <= 1):
+        raise ConfigError("theta", got=repr(settings.theta), allowed="above 0, up to 1")
+    for key, known in (("mode", SWAPPED_IN), ("task", TASKS), ("precision", PRECISIONS)):
+        if getattr(settings, key) not in known:
+            raise ConfigError(key, got=repr(getattr(settings, key)), allowed=", ".join(known))
+    if settings.bad_images not in ("fail", "skip"):
+        raise ConfigError("bad_images", got=repr(settings.bad_images), allowed="fail, skip")
+    for key in ("batch_size", "memory"):
+        value = getattr(settings, key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ConfigError(key, got=repr(value), allowed="a whole number from 1")
+    workers = settings.workers
+    if workers is not None and (type(workers) is not int or workers < 0):
+        raise ConfigError("workers", got=repr(workers), allowed="None, a whole number from 0")
+    if type(settings.draws) is not int or not 0 <= settings.draws <= MOST_DRAWS:
+        allowed = f"a whole number from 0 to {MOST_DRAWS}"
+        raise ConfigError("draws", got=repr(settings.draws), allowed=allowed)
+    if type(settings.seed) is not int or not 0 <= settings.seed < 2**63:
+        raise ConfigError("seed", got=repr(settings.seed), allowed="a whole number from 0")
+
+
+def _theta(text: str) -> float:
+    value = float(text)
+    if not (0 < value <= 1) or math.isnan(value):
+        raise ValueError(text)
+    return value
+
+
+def _from(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not least <= (value := int(text)) <= most:
+            raise ValueError(text)
+        return value
+
+    return parse
+
+
+def _workers(text: str) -> int | None:
+    return None if text == "auto" else _from(0)(text)
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(text)
+        return text
+
+    return parse
+
+
+def _probes(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not set(names) <= set(table.names()):
+        raise ValueError(text)
+    return table.selected(names)
+
+
+Parser = tuple[Callable[[str], Any], str]
+"""What makes a value of a text (ValueError for a wrong one), and what is allowed, for people."""
+
+
+_PARSERS: dict[str, Parser] = {
+    "mode": (_one_of(*SWAPPED_IN), ", ".join(SWAPPED_IN)),
+    "draws": (_from(0, MOST_DRAWS), f"a whole number from 0 to {MOST_DRAWS}"),
+    "task": (_one_of(*TASKS), ", ".join(TASKS)),
+    "device": (str, "auto, cpu, cuda, cuda:N"),
+    "precision": (_one_of(*PRECISIONS), ", ".join(PRECISIONS)),
+    "batch_size": (_from(1), "a whole number from 1"),
+    "workers": (_workers, "auto, a whole number from 0"),
+    "theta": (_theta, "a number above 0, up to 1"),
+    "seed": (_from(0), "a whole number from 0"),
+    "bad_images": (_one_of("fail", "skip"), "fail, skip"),
+    "memory": (_from(1), "a whole number of bytes from 1"),
+}
+
+
+def parsers() -> Mapping[str, Parser]:
+    """Return the parser of each setting."""
+    return _PARSERS | {"probes": (_probes, ", ".join(table.names()))}

@@ -1,0 +1,53 @@
+"""The errors of audits that stopped, with what had finished."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from pytest_pan.records.audit import Audit, Skip
+from pytest_pan.records.errors import AuditError, InputError, PanError
+
+
+def stopped(error: Exception, partial: Audit) -> AuditError:
+    """The error to raise in place of ``error``: what finished travels with it."""
+    if isinstance(error, PanError):
+        what, hint = str(error), ""
+    else:
+        what = f"the model raised {type(error).__name__}{_place(error)}: {error}"
+        hint = "Does one batch of these images run through it?"
+    done = partial.images["count"]
+    stopped = AuditError(
+        what,
+        where=str(partial.model["name"]),
+        got=f"images of shape {tuple(partial.images['shape'])}, {done} read" if done else "",
+        next=hint,
+    )
+    stopped.audit = replace(partial, partial=what)
+    return stopped
+
+
+def _place(error: Exception) -> str:
+    """Where the user's code raised it: the innermost frame that is neither torch's nor ours."""
+    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename[0] != "<"]
+    theirs = [frame for frame in frames if not frame.filename.startswith(ours)]
+    if not theirs:
+        return ""
+    return f" at {theirs[-1].filename}:{theirs[-1].lineno}"
+
+
+def nothing_examined(skips: tuple[Skip, ...]) -> InputError:
+    """The error of a model in which nothing could be examined, with the reasons."""
+    reasons: dict[str, int] = {}
+    for skip in skips:
+        reasons[skip.why] = reasons.get(skip.why, 0) + 1
+    listed = ", ".join(f"{count} with {why}" for why, count in reasons.items())
+    return InputError(
+        "no padded convolution to examine",
+        got=f"{sum(reasons.values())} convolutions: {listed}" if reasons else "no convolution",
+        allowed="at least one Conv2d with padding and a kernel larger than 1x1",
+    )

@@ -1,0 +1,92 @@
+"""What an audit would examine, told by one forward pass on zeros: no images needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pytest_pan.inputs.models import load_model, model_facts
+from pytest_pan.instrument.gate import borrowed, on_device
+from pytest_pan.instrument.sites import is_uneven, why_not
+from pytest_pan.instrument.tap import ConvCall, Tap, tapped, unseen_convolutions
+from pytest_pan.records.audit import Skip
+from pytest_pan.records.errors import InputError, PanError
+from pytest_pan.records.sites import Site
+
+SCHEMA = "pytest-pan-sites/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """The sites that an audit would examine at this size of images, and what it would not."""
+
+    model: Mapping[str, Any]
+    shape: tuple[int, int, int]
+    """Channels, height and width of the image."""
+    sites: tuple[Site, ...]
+    skips: tuple[Skip, ...]
+
+    @property
+    def neuron_count(self) -> int:
+        return sum(site.channels for site in self.sites)
+
+    @property
+    def uneven(self) -> tuple[str, ...]:
+        """Sites that consume different amounts of padding on opposite sides."""
+        return tuple(site.name for site in self.sites if is_uneven(site))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "model": dict(self.model),
+            "shape": list(self.shape),
+            "neurons": self.neuron_count,
+            "sites": [site.to_json() for site in self.sites],
+            "uneven": list(self.uneven),
+            "skips": [skip.to_json() for skip in self.skips],
+        }
+
+
+def preview(
+    model: object, shape: tuple[int, int, int], *, arguments: Mapping[str, Any] | None = None
+) -> Preview:
+    """Runs the model once, on the CPU, on one image of zeros; it stays as it is.
+
+    ``model`` and ``arguments`` as of :func:`pytest_pan.audit`. Raises :class:`InputError` for a
+    model that cannot be loaded, or that raises on an image of this ``shape`` (C, H, W).
+    """
+    cpu = torch.device("cpu")
+    loaded = load_model(model, arguments)
+    sites: dict[str, Site] = {}
+    skips: dict[str, str] = {}
+
+    def see(call: ConvCall) -> None:
+        if reason := why_not(call.kernel, call.pad, call.map):
+            skips[call.name] = reason
+        else:
+            sites[call.name] = call.site()
+
+    with borrowed(on_device(loaded, cpu), seed=0) as ready:
+        tap = Tap(ready, see, skips.__setitem__)
+        try:
+            with tapped(tap):
+                tap.begin()
+                ready(torch.zeros(1, *shape))
+        except PanError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"{type(error).__name__}: {error}",
+                where=f"model {model!r} on an image of zeros of {'x'.join(map(str, shape))}",
+                next="Does it take images of another --size, or of another number of --channels?",
+            ) from error
+    skips |= dict(unseen_convolutions(loaded, {*sites, *skips}))
+    return Preview(
+        model=model_facts(loaded, model.partition(":")[2] if isinstance(model, str) else ""),
+        shape=shape,
+        sites=tuple(site for name, site in sites.items() if name not in skips),
+        skips=tuple(Skip(what=name, why=why) for name, why in skips.items()),
+    )

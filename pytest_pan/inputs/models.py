@@ -1,0 +1,132 @@
+"""Models from what users have."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from pytest_pan.inputs.digests import model_digest
+from pytest_pan.instrument.gate import kept_randomness
+from pytest_pan.records.errors import ConfigError, InputError
+
+
+def load_model(model: object, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+    """A model from an ``nn.Module`` or from ``"module:callable"``, called with ``arguments``.
+
+    Wrappers of torch.compile and of data parallelism are taken off. Raises :class:`InputError`
+    for TorchScript, for what is no module, and for a callable that fails (a missing weights file).
+    """
+    where = f"model {model!r}" if isinstance(model, str) else "model"
+    if isinstance(model, str):
+        model = called(model, arguments or {}, "model")
+    while isinstance(model, nn.Module):
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and isinstance(
+            model, nn.DataParallel | nn.parallel.DistributedDataParallel
+        ):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            break
+        model = inner
+    if isinstance(model, torch.jit.ScriptModule | torch.jit.ScriptFunction):
+        raise InputError(
+            "TorchScript hides its convolutions",
+            where=where,
+            got=type(model).__name__,
+            allowed="the nn.Module it was made from",
+            next="Audit the eager model before scripting or tracing it.",
+        )
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            "no model",
+            where=where,
+            got=type(model).__name__,
+            allowed="a torch.nn.Module, or 'module:callable' that gives one",
+        )
+    return model
+
+
+def called(spec: str, arguments: Mapping[str, Any], what: str) -> object:
+    """What ``"module:callable"`` gives, called with ``arguments``; a model itself is not called."""
+    target = named(spec, what)
+    try:
+        return target if isinstance(target, nn.Module) else target(**arguments)
+    except Exception as error:
+        raise InputError(
+            f"{type(error).__name__}: {error}",
+            where=f"{what} {spec!r} with {dict(arguments)}",
+            next="Is the module importable from here, and is its weights file where it looks?",
+        ) from error
+
+
+def named(spec: str, what: str) -> Any:
+    """The object that ``"module:attribute"`` names; ``what`` it is to be, for the error."""
+    module, _, attribute = spec.partition(":")
+    if not module or not attribute:
+        raise InputError(
+            what,
+            got=repr(spec),
+            allowed="'module:callable'",
+            next="For example 'torchvision.models:mobilenet_v2'.",
+        )
+    try:
+        target: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            target = getattr(target, part)
+    except Exception as error:
+        raise InputError(
+            f"{type(error).__name__}: {error}",
+            where=f"{what} {spec!r}",
+            next="Is the module importable from here?",
+        ) from error
+    return target
+
+
+def untrained(model: nn.Module, *, seed: int = 0) -> nn.Module:
+    """A copy of the model with every module's parameters drawn anew: a second reference beside
+    the floor, for the PANs that an architecture shows before it has learned anything.
+    """
+    twin = copy.deepcopy(model)
+    with kept_randomness(seed):
+        for module in twin.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    return twin
+
+
+def name_of(given: object, model: nn.Module, name: str = "") -> str:
+    """What an audit calls a model: as told, as ``"module:callable"`` says, or by its class."""
+    called = given.partition(":")[2] if isinstance(given, str) else ""
+    return name or called or type(model).__name__
+
+
+def model_facts(model: nn.Module, name: str = "") -> dict[str, Any]:
+    """Name, digest and parameter count: what a reader needs to know which model it was."""
+    return {
+        "name": name or type(model).__name__,
+        "digest": model_digest(model),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+
+
+def class_names(given: object, default: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of classes from a sequence or from torchvision weights (their metadata).
+
+    ``default``: what the images say, where nothing is given. Raises :class:`ConfigError` for
+    anything else.
+    """
+    if given is None:
+        return default
+    meta = getattr(given, "meta", None)
+    names: Any = meta.get("categories", ()) if isinstance(meta, Mapping) else given
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise ConfigError(
+            "classes", got=type(given).__name__, allowed="a sequence of names, or weights"
+        )
+    return tuple(str(name) for name in names)

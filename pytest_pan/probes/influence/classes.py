@@ -1,0 +1,85 @@
+"""The classes whose odds the swap changes: the two sides of the paper's Table 3."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_pan.probes.influence.records import SHIFTED, Influence
+from pytest_pan.probes.influence.samples import class_name
+from pytest_pan.records.audit import Audit
+
+DASH = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+ROWS = 30
+"""Classes that a side of that table shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """A class whose odds change beyond the threshold."""
+
+    name: str
+    odds: str
+    interval: str
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """One side of Table 3; ``left_out`` classes are beyond the threshold and not shown."""
+
+    caption: str
+    rows: tuple[ClassRow, ...]
+    left_out: int
+
+
+def signed(value: float) -> str:
+    """Log-odds to three decimals, with their sign."""
+    return f"{value:+.3f}".replace("-", MINUS) if math.isfinite(value) else _endless(value)
+
+
+def odds(log_odds: float) -> str:
+    """The odds that belong to log-odds."""
+    if not math.isfinite(log_odds):
+        return "0" if log_odds < 0 else _endless(log_odds)
+    return f"{math.exp(log_odds):.3f}" if log_odds < 9 else f"{math.exp(min(log_odds, 700)):.3g}"
+
+
+def _endless(value: float) -> str:
+    return "undefined" if math.isnan(value) else "∞" if value > 0 else f"{MINUS}∞"
+
+
+def beyond(log_odds: Sequence[float]) -> list[int]:
+    """Numbers of the classes whose odds, or the inverse of them, exceed the threshold."""
+    return [c for c, value in enumerate(log_odds) if abs(value) > SHIFTED]
+
+
+def classes(audit: Audit, influence: Influence) -> tuple[Classes, ...]:
+    ratios = influence.log_odds
+    found = sorted(beyond(ratios), key=lambda c: ratios[c])
+    sides = (
+        (
+            "Odds below 1: the padding is evidence for the class",
+            [c for c in found if ratios[c] < 0],
+        ),
+        (
+            "Odds above 1: the padding is evidence against the class",
+            [c for c in reversed(found) if ratios[c] > 0],
+        ),
+    )
+    return tuple(
+        Classes(
+            caption=caption,
+            rows=tuple(_class_row(audit, influence, c) for c in side[:ROWS]),
+            left_out=max(len(side) - ROWS, 0),
+        )
+        for caption, side in sides
+    )
+
+
+def _class_row(audit: Audit, influence: Influence, index: int) -> ClassRow:
+    ends = [e[index] for e in (influence.log_odds_low, influence.log_odds_high) if len(e) > index]
+    interval = f"{odds(ends[0])} to {odds(ends[1])}" if len(ends) == 2 else DASH
+    return ClassRow(class_name(audit, index), odds(influence.log_odds[index]), interval)

@@ -1,0 +1,200 @@
+"""Runs the plans beside the original pass and compares the outputs (PAN section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pytest_pan.instrument.tap import ConvCall
+from pytest_pan.probes import outputs
+from pytest_pan.probes.activations.states import States
+from pytest_pan.probes.influence import figures
+from pytest_pan.probes.influence.comparison import Compared, Comparison
+from pytest_pan.probes.influence.origins import Origins
+from pytest_pan.probes.influence.own_padding import OwnPadding
+from pytest_pan.probes.influence.records import Influence, InfluenceFindings
+from pytest_pan.probes.observer import ORIGINAL, Context, Found, Observer, Part, Pass
+from pytest_pan.probes.outputs import Reading
+from pytest_pan.probes.swaps import plans
+from pytest_pan.records.audit import Audit, Skip
+from pytest_pan.records.errors import InputError
+from pytest_pan.records.measures import LEAST_IMAGES, Measured
+from pytest_pan.records.neurons import Neuron
+
+
+class InfluenceObserver(Observer):
+    """Keeps the original pass's outputs; swaps when the PANs are known.
+
+    What the original pass gave is not run again, unless it did not fit in memory.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._own = OwnPadding(context.settings.mode, context.settings.memory // 4)
+        self._plans: tuple[Pass, ...] = ()
+        self._readings: dict[str, Reading] = {}
+        self._comparison: Comparison | None = None
+        self._origins: Origins | None = None
+
+    def passes(self, known: Audit) -> Sequence[Pass]:
+        if "pans" not in known.findings:
+            return (ORIGINAL,)
+        if self._comparison is not None:
+            return ()
+        return self._start(known)
+
+    def _start(self, known: Audit) -> Sequence[Pass]:
+        context, settings = self._context, self._context.settings
+        chosen = plans(
+            known.sites,
+            known.neurons,
+            mode=settings.mode,
+            draws=settings.draws,
+            seed=settings.seed,
+        )
+        self._plans = tuple(Pass(plan=plan) for plan in chosen)
+        self._comparison = Comparison(
+            [this.plan for this in self._plans if this.plan is not None],
+            seed=settings.seed,
+            label_classes=context.label_classes,
+        )
+        self._origins = Origins(
+            known.sites,
+            known.neurons,
+            settings.theta,
+            lambda part, name: States(
+                settings.memory // part,
+                expected=context.expected,
+                processes=context.processes,
+                name=name,
+            ),
+            device=context.device,
+            mode=settings.mode,
+            seed=settings.seed,
+        )
+        kept = self._own.is_complete and context.original.is_complete
+        kept &= not context.activations.bounded
+        if all(context.processes.meet("kept", kept)):
+            self._origins.take_own(context.activations, self._own)
+            self._own.drop()
+            return self._plans
+        self._own.drop()
+        context.original.drop()
+        return (*self._plans, ORIGINAL)
+
+    def begin(self, part: Part) -> None:
+        self._readings = {}
+        if self._origins is None:
+            self._own.begin(part.first)
+        else:
+            self._origins.begin(part.first)
+
+    def see(self, this: Pass, call: ConvCall, *, is_swapped: bool) -> None:
+        if self._origins is None:
+            self._own.see(call)
+        elif this == ORIGINAL:
+            self._origins.see_original(call)
+        elif this is self._plans[-1]:
+            self._origins.see_every(call, is_swapped=is_swapped)
+
+    def keep_padding(self, this: Pass, site: str, why: str) -> None:
+        if self._comparison is not None and this.plan is not None:
+            self._comparison.keep_padding(this.plan, site, why)
+
+    def output(self, this: Pass, part: Part, output: object) -> None:
+        if self._comparison is None:
+            self._context.original.keep(part.first, len(part), output)
+            return
+        reading = outputs.read(output, self._context.settings.task, self._context.pick)
+        if len(reading) != len(part):
+            raise InputError(
+                "the model does not return one output for each image",
+                got=f"{len(reading)} outputs for {len(part)} images",
+                allowed="as many, in the order of the images",
+                next="Override the fixture pan_outputs with a function that picks them.",
+            )
+        self._readings[this.name] = reading
+
+    def end(self, part: Part) -> None:
+        if self._comparison is None or self._origins is None:
+            self._own.end(len(part))
+            return
+        before = self._readings.get(ORIGINAL.name)
+        if before is None:
+            before = self._context.original.take(part.first, len(part))
+        after = [self._readings[this.name] for this in self._plans]
+        self._comparison.add(Compared(before, after, part.images, part.labels), part.first)
+        self._origins.end()
+
+    def end_batch(self, first: int, images: int) -> None:
+        if self._origins is not None:
+            self._origins.end_batch(first, images)
+
+    def finish(self) -> None:
+        if self._comparison is not None and self._origins is not None:
+            self._origins.finish()
+            self._comparison.share(self._context.processes)
+
+    def findings(self, known: Audit) -> Found:
+        comparison, origins = self._comparison, self._origins
+        if comparison is None or origins is None:
+            raise RuntimeError("findings before the passes")
+        _check_any(comparison)
+        found = comparison.findings()
+        named = origins.named(known.neurons)
+        notes = figures.notes_on(found, comparison)
+        classes = tuple(self._context.classes)
+        if classes and found[0].log_odds and len(classes) != len(found[0].log_odds):
+            notes.append(
+                f"{len(classes)} class names for {len(found[0].log_odds)} classes: not used"
+            )
+            classes = ()
+        answered = [neuron for neuron in named if neuron.site in origins.answered]
+        if len(answered) < len(named):
+            count = len(named) - len(answered)
+            notes.append(f"the origin of {count} of {len(named)} PANs is open: not swappable there")
+        measured = self._measured(found, answered, named, classes)
+        return Found(
+            findings=InfluenceFindings(found),
+            neurons=named,
+            measures={m.measure: m for m in measured},
+            classes=classes,
+            notes=tuple(notes),
+            skips=tuple(
+                Skip(what=what, why=why, best_outcome="inconclusive", probe="influence")
+                for what, why in comparison.skips.items()
+            ),
+        )
+
+    def _measured(
+        self,
+        found: Sequence[Influence],
+        answered: Sequence[Neuron],
+        named: Sequence[Neuron],
+        classes: Sequence[str],
+    ) -> list[Measured]:
+        comparison, origins = self._comparison, self._origins
+        if comparison is None or origins is None:
+            return []
+        measured = figures.of_origins(answered, origins) if answered or not named else []
+        if not _swaps_nothing(found[0]) and comparison.has_outputs:
+            measured = [*figures.of_outputs(found, comparison, classes), *measured]
+        if comparison.images < LEAST_IMAGES:
+            measured = [replace(each, interval=None, intervals={}) for each in measured]
+        return measured
+
+
+def _swaps_nothing(pan: Influence) -> bool:
+    """Whether there are PANs and none could be swapped: that would look like no effect."""
+    channels = pan.plan.channels or {}
+    return bool(pan.plan.size) and set(channels) <= set(pan.not_swappable)
+
+
+def _check_any(comparison: Comparison) -> None:
+    if not comparison.images:
+        where, why = next(iter(comparison.skips.items()), ("", ""))
+        raise InputError(
+            "no image has finite outputs under every plan",
+            got=f"{len(comparison.skips)} without, first {where}: {why}",
+            next="Are the images scaled as in training?",
+        )

@@ -1,0 +1,195 @@
+"""Statistics, labels and measures of the gathered activations (PAN section 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from pytest_pan.instrument.sites import is_uneven
+from pytest_pan.probes.activations.states import State, States
+from pytest_pan.probes.pans import subsampling
+from pytest_pan.probes.pans.subsampling import Near, Stability
+from pytest_pan.records.audit import Settings
+from pytest_pan.records.measures import Measured
+from pytest_pan.records.neurons import SIDES, Neuron, Side
+from pytest_pan.records.sites import Site
+from pytest_pan.stats import labels
+from pytest_pan.stats.counts import Bounds
+from pytest_pan.stats.ks import KS
+
+
+@dataclass
+class Detected:
+    """Sites that could be examined, their PANs, and their number of edge detectors."""
+
+    sites: list[Site] = field(default_factory=list)
+    neurons: list[Neuron] = field(default_factory=list)
+    edges: dict[str, Span] = field(default_factory=dict)
+    pans: dict[str, Span] = field(default_factory=dict)
+    skips: dict[str, str] = field(default_factory=dict)
+    error: float = 0.0
+    """The largest error bound of any statistic; 0 where all are exact."""
+    near: dict[str, Near] = field(default_factory=dict, compare=False)
+    """By site, the neurons that may be PANs on other images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A number of neurons, and the least and the most that it can be within the error bounds."""
+
+    value: int
+    low: int
+    high: int
+
+    def over(self, whole: int) -> tuple[float, float]:
+        """Its ends as shares of a whole."""
+        return self.low / whole, self.high / whole
+
+
+def detect(states: States, settings: Settings) -> Detected:
+    """Every neuron's statistics and labels, site by site."""
+    detected, scratch, values = Detected(), Scratch(states), states.values
+    for state in states.examined():
+        site = state.site
+        near = subsampling.nearest(settings.theta, state.images)
+        bounds, bad = state.statistics(scratch.of, theta=settings.theta, near=near, values=values)
+        if broken := _not_finite(bad):
+            detected.skips[site.name] = broken
+            continue
+        detected.sites.append(site)
+        detected.edges[site.name] = _span(labels.edge_detectors, bounds, settings.theta)
+        detected.pans[site.name] = _span(labels.pans, bounds, settings.theta)
+        detected.near[site.name] = subsampling.near(bounds.middle, settings.theta, state.images)
+        detected.neurons += _neurons(site, bounds, settings.theta)
+        detected.error = max(detected.error, float(bounds.error.max()))
+    return detected
+
+
+def _span(rule: Callable[[KS, float], Tensor], bounds: Bounds, theta: float) -> Span:
+    every = [bounds.middle] if bounds.exact else [bounds.middle, *bounds]
+    counts = [int(rule(ks, theta).any(0).sum()) for ks in every]
+    return Span(*(counts * 3 if bounds.exact else counts))
+
+
+def statistics_of(state: State, theta: float, *, values: int) -> KS | None:
+    """The statistics of a state, of PANs by ``theta`` and of those near it; None if it is not
+    finite.
+
+    ``values``: how many there are to look at, in all states.
+    """
+    near = subsampling.nearest(theta, state.images)
+    bounds, bad = state.statistics(theta=theta, near=near, values=values)
+    return None if _not_finite(bad) else bounds.middle
+
+
+class Scratch:
+    """Memory for the centre of one site at a time, as large as the largest needs."""
+
+    def __init__(self, states: States) -> None:
+        whole = [state.samples for state in states.examined() if state.samples.maps]
+        self._largest = max((samples.centre_size for samples in whole), default=0)
+        self._memory: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def of(self, state: State) -> Tensor | None:
+        """A flat tensor for the centre of a state; None where it has no maps."""
+        if not state.samples.maps:
+            return None
+        like = state.samples.maps[0]
+        kind = like.dtype, like.device
+        if kind not in self._memory:
+            self._memory[kind] = like.new_empty(self._largest)
+        return self._memory[kind]
+
+
+def _not_finite(bad: Tensor) -> str:
+    if not bad.any():
+        return ""
+    first = int(bad.nonzero()[0])
+    return f"activations not finite in {int(bad.sum())} of {len(bad)} channels, first in {first}"
+
+
+_BY_BITS = tuple(Side(bits) for bits in range(1 << len(SIDES)))
+
+
+def _neurons(site: Site, bounds: Bounds, theta: float) -> list[Neuron]:
+    """The PANs of one site."""
+    ks = bounds.middle
+    bits = labels.side_bits(labels.pans(ks, theta))
+    channels = bits.nonzero().flatten()
+    edges = labels.side_bits(labels.edge_detectors(ks, theta))
+    open_ = torch.zeros_like(bits)
+    if not bounds.exact:
+        open_ = labels.side_bits(labels.pans(bounds.low, theta) != labels.pans(bounds.high, theta))
+    rows = [statistic[:, channels].T.tolist() for statistic in ks]
+    errors = bounds.error.amax(0)[channels].tolist()
+    columns = (
+        *(each[channels].tolist() for each in (bits, edges, open_)),
+        errors,
+        *rows,
+    )
+    return [
+        Neuron(
+            site=site.name,
+            channel=channel,
+            type=_BY_BITS[sides],
+            edges=_BY_BITS[edge_sides],
+            undecided=_BY_BITS[open_sides],
+            error=error,
+            ks=dict(zip(SIDES, two_sided, strict=True)),
+            ks_plus=dict(zip(SIDES, plus, strict=True)),
+            ks_minus=dict(zip(SIDES, minus, strict=True)),
+        )
+        for channel, sides, edge_sides, open_sides, error, two_sided, plus, minus in zip(
+            channels.tolist(), *columns, strict=True
+        )
+    ]
+
+
+def measures(detected: Detected, again: Stability) -> dict[str, Measured]:
+    sites, pans, edges = detected.sites, detected.pans, detected.edges
+    uneven = {site.name: float(is_uneven(site)) for site in sites}
+    examined = sum(site.channels for site in sites)
+    found, detectors = _sum(pans.values()), _sum(edges.values())
+    shares = {site.name: pans[site.name].value / site.channels for site in sites}
+    largest = max(shares.values(), default=math.nan)
+    layer = [
+        max((getattr(pans[site.name], end) / site.channels for site in sites), default=math.nan)
+        for end in ("low", "high")
+    ]
+    counts = {name: float(span.value) for name, span in pans.items()}
+    detecting = {name: float(span.value) for name, span in edges.items()}
+    whole = examined or math.nan
+    of_site = {
+        "pan_fraction": {s.name: pans[s.name].over(s.channels) for s in sites},
+        "pan_count": {s.name: pans[s.name].over(1) for s in sites},
+        "edge_detector_count": {s.name: edges[s.name].over(1) for s in sites},
+    }
+    of_site["layer_pan_fraction"] = of_site["pan_fraction"]
+    measured = (
+        ("pan_fraction", found.value / whole, (found.low / whole, found.high / whole), shares),
+        ("pan_count", found.value, (found.low, found.high), counts),
+        ("layer_pan_fraction", largest, (layer[0], layer[1]), shares),
+        ("edge_detector_count", detectors.value, (detectors.low, detectors.high), detecting),
+        ("uneven_layers", sum(uneven.values()), None, uneven),
+    )
+    return {
+        name: Measured(
+            measure=name,
+            value=float(value),
+            sites=by,
+            bounds=(float(ends[0]), float(ends[1])) if ends and detected.error else None,
+            site_bounds=of_site.get(name, {}) if detected.error else {},
+            interval=again.intervals.get(name),
+            intervals=again.by_site.get(name, {}),
+        )
+        for name, value, ends, by in measured
+    }
+
+
+def _sum(spans: Iterable[Span]) -> Span:
+    listed = list(spans)
+    return Span(*(sum(getattr(span, end) for span in listed) for end in ("value", "low", "high")))

@@ -1,0 +1,89 @@
+"""The table of all probes, and the vocabulary of measures that follows from it.
+
+Everything that lists probes or measures reads this table when it needs it: limits, options,
+reports, baselines and docs. A new probe is one folder and one entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pytest_pan.probes import influence, intrusion, pans
+from pytest_pan.probes.probe import Probe
+from pytest_pan.records.audit import Audit
+from pytest_pan.records.errors import ConfigError, did_you_mean
+from pytest_pan.records.measures import Measure
+
+PROBES: tuple[Probe, ...] = (pans.PROBE, influence.PROBE, intrusion.PROBE)
+"""In the order of the reports; a probe may build on those before it."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all probes."""
+    return tuple(probe.name for probe in PROBES)
+
+
+def selected(wanted: Iterable[str]) -> tuple[str, ...]:
+    """Return these probes and those that are always on, each once, in the order of the table."""
+    chosen = set(wanted)
+    return tuple(p.name for p in PROBES if p.is_always_on or p.name in chosen)
+
+
+def measures() -> tuple[Measure, ...]:
+    """Return every measure, in the order of the table."""
+    return tuple(measure for probe in PROBES for measure in probe.measures)
+
+
+def by_name() -> Mapping[str, Measure]:
+    """Return every measure by its name."""
+    return {measure.name: measure for measure in measures()}
+
+
+def find(name: str, *, where: str = "") -> Measure:
+    """Return the measure of that name; :class:`ConfigError` with the nearest name if none is."""
+    known = by_name()
+    if name in known:
+        return known[name]
+    raise ConfigError(
+        f"unknown measure {name!r}",
+        where=where,
+        allowed=", ".join(known),
+        next=did_you_mean(name, known),
+    )
+
+
+def text(name: str, value: float) -> str:
+    """Format a value as its measure is read; as a plain number if no measure has that name."""
+    known = by_name()
+    return known[name].text(value) if name in known else f"{value:g}"
+
+
+def probe_of(name: str) -> str:
+    """Return the name of the probe that gives a measure; empty if none does."""
+    return next((p.name for p in PROBES if any(m.name == name for m in p.measures)), "")
+
+
+def read_audit(data: Mapping[str, Any]) -> Audit:
+    """Make the record of an audit from its JSON, with the findings of every probe known here."""
+    return Audit.from_json(data, {probe.name: probe.read for probe in PROBES})
+
+
+def markdown() -> str:
+    """Return the tables of probes and measures as the reference has them, in Markdown."""
+    lines = ["| probe | question | cost |", "|---|---|---|"]
+    for probe in PROBES:
+        lines.append(f"| `{probe.name}` | {probe.question} | {probe.cost} |")
+    lines += [
+        "",
+        "| measure | probe | unit | better | meaning | per layer | source |",
+        "|" + "---|" * 7,
+    ]
+    for probe in PROBES:
+        for m in probe.measures:
+            meaning = m.meaning.replace("|", "\\|")
+            lines.append(
+                f"| `{m.name}` | `{probe.name}` | {m.unit} | {m.better} | {meaning} "
+                f"| {m.per_site or '-'} | {m.source} |"
+            )
+    return "\n".join(lines) + "\n"
