@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 from agreement import agreement
-from running import compared
+from running import compared, gathered
 from torch import Tensor, nn
 from torchvision import models
 
