@@ -1,4 +1,4 @@
-"""The command ``pytest-pan``: what is not a test run. Torch is imported by ``sites`` alone."""
+"""The command ``pytest-pan``. Only ``sites`` imports torch."""
 
 from __future__ import annotations
 
@@ -18,51 +18,58 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pytest_pan.config.files import why_not_writable, write_text
-from pytest_pan.records.errors import ConfigError, PanError
+from pytest_pan.records.errors import ConfigError, PanError, shortened
+from pytest_pan.records.text import plural
 from pytest_pan.report import reading, tables
 
 if TYPE_CHECKING:
     from pytest_pan.engine.preview import Preview
     from pytest_pan.records.audit import Audit
-    from pytest_pan.records.completeness import Ran
+    from pytest_pan.records.completeness import RunSummary
     from pytest_pan.records.sites import Site
 
 
-class _Refused(click.ClickException):
-    """What is wrong, on one line, with the exit code of a usage error."""
+class _UsageError(click.ClickException):
+    """A one-line error message with the exit code of a usage error."""
 
     exit_code = 2
 
 
 class _Commands(click.Group):
-    """Commands whose :class:`PanError` is what the user reads, without a traceback."""
+    """Command group that prints a :class:`PanError` without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except PanError as error:
-            raise _Refused(tables.printable(str(error))) from None
+            raise _UsageError(tables.printable(str(error))) from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pytest-pan")
 def main() -> None:
-    """Padding bias of CNNs, beside the test run (that is: pytest --pan-audit)."""
+    """Tools for padding audits of CNNs. To run audits, use pytest --pan-audit."""
 
 
 @main.command()
 @click.argument("model")
 @click.option("--arguments", metavar="JSON", default="{}", help="Keyword arguments of MODEL.")
-@click.option("--size", metavar="N or HxW", default="224", show_default=True, help="Of the image.")
-@click.option("--channels", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--size", metavar="N or HxW", default="224", show_default=True, help="Image size.")
+@click.option(
+    "--channels",
+    type=click.IntRange(min=1, max=65_536),
+    default=3,
+    show_default=True,
+    help="Channels of the image.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def sites(model: str, arguments: str, size: str, channels: int, as_json: bool) -> None:
-    """What would be examined of MODEL ("module:callable"), told by one forward pass on zeros.
+    """List the layers of MODEL ("module:callable") that an audit would examine.
 
-    Exit code 1 where nothing would be.
+    Runs one forward pass on zeros. The exit code is 1 if no layer would be examined.
     """
     keywords, (height, width) = _arguments(arguments), _size(size)
-    with _importing_from_here(), contextlib.redirect_stdout(sys.stderr):
+    with _importing_from_cwd(), contextlib.redirect_stdout(sys.stderr):
         from pytest_pan.engine.preview import preview
 
         found = preview(model, (channels, height, width), arguments=keywords)
@@ -74,7 +81,7 @@ def sites(model: str, arguments: str, size: str, channels: int, as_json: bool) -
 
 
 @main.command()
-@click.option("--markdown", is_flag=True, help="Print the tables as the reference has them.")
+@click.option("--markdown", is_flag=True, help="Print the Markdown tables of docs/reference.md.")
 def probes(markdown: bool) -> None:
     """List the probes with their questions, costs and measures."""
     from pytest_pan.probes import table
@@ -93,46 +100,49 @@ def probes(markdown: bool) -> None:
 def _arguments(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         example = """such as '{"weights": "IMAGENET1K_V1"}'"""
-        raise ConfigError("--arguments", got=repr(text), allowed=f"a JSON object, {example}")
+        raise ConfigError("--arguments", got=shortened(text), allowed=f"a JSON object, {example}")
     return found
 
 
 def _size(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text)
     if not found:
-        raise ConfigError("--size", got=repr(text), allowed="pixels, N or HxW: 224, 320x640")
+        raise ConfigError("--size", got=shortened(text), allowed="pixels, N or HxW: 224, 320x640")
     return int(found[1]), int(found[2] or found[1])
 
 
 @contextlib.contextmanager
-def _importing_from_here() -> Iterator[None]:
-    """The working directory as a place to import from, as it is for ``python -m``."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+def _importing_from_cwd() -> Iterator[None]:
+    """Allow imports from the working directory, as ``python -m`` does."""
+    cwd = str(Path.cwd())
+    sys.path.insert(0, cwd)
     try:
         yield
     finally:
-        sys.path.remove(here)
+        sys.path.remove(cwd)
 
 
 def _preview(found: Preview) -> Iterator[str]:
     shape = "x".join(map(str, found.shape))
     yield tables.printable(
-        f"{found.model['name']} on an image of {shape}: {len(found.sites)} layers with "
-        f"{found.neuron_count:,} neurons would be examined, {len(found.skips)} would not"
+        f"{found.model['name']} on an image of {shape}: "
+        f"{plural(len(found.sites), 'layer')} with {plural(found.neuron_count, 'neuron')} would be "
+        f"examined, {len(found.skips):,} would not"
     )
     heads = ("site", "neurons", "kernel", "stride", "map", "padding", "consumed", "")
     if found.sites:
         yield from tables.lines(heads, [_row(found, s) for s in found.sites], right=("neurons",))
         yield tables.INDENT + "padding and consumed padding: top, bottom, left, right"
     if found.uneven:
+        uneven = plural(len(found.uneven), "layer")
+        uneven += " consumes" if len(found.uneven) == 1 else " consume"
         yield (
-            f"uneven: {len(found.uneven)} of them consume different amounts of padding on opposite "
-            "sides (measure uneven_layers; it depends on the size of the images)"
+            f"uneven: {uneven} different amounts of padding on opposite "
+            "sides (measure uneven_layers; it depends on the image size)"
         )
     if found.skips:
         yield "not examined:"
@@ -140,12 +150,12 @@ def _preview(found: Preview) -> Iterator[str]:
 
 
 def _row(found: Preview, site: Site) -> tuple[str, ...]:
-    said = [site.mode] if site.mode != "zeros" else []
-    said += ["uneven"] if site.name in found.uneven else []
-    said += ["low reliability"] if site.reliability == "low" else []
-    across = ("x".join(map(str, pair)) for pair in (site.kernel, site.stride, site.map))
-    around = (" ".join(map(str, sides)) for sides in (site.padding, site.consumed))
-    return (site.name, str(site.channels), *across, *around, ", ".join(said))
+    remarks = [site.mode] if site.mode != "zeros" else []
+    remarks += ["uneven"] if site.name in found.uneven else []
+    remarks += ["low reliability"] if site.reliability == "low" else []
+    pairs = ("x".join(map(str, pair)) for pair in (site.kernel, site.stride, site.map))
+    sides = (" ".join(map(str, quad)) for quad in (site.padding, site.consumed))
+    return (site.name, str(site.channels), *pairs, *sides, ", ".join(remarks))
 
 
 @main.command()
@@ -153,12 +163,12 @@ def _row(found: Preview, site: Site) -> tuple[str, ...]:
 @click.argument("after", type=click.Path(path_type=Path))
 @click.option("--audit", metavar="NAME", default="", help="Compare the audit of this model only.")
 @click.option(
-    "--tolerance", type=float, default=0.0, help="Share of the value before that is no change."
+    "--tolerance", type=float, default=0.0, help="Largest relative change that counts as the same."
 )
 def compare(before: Path, after: Path, audit: str, tolerance: float) -> None:
-    """Two JSON reports as a table of measures.
+    """Compare the measures of two JSON reports.
 
-    Exit code 1 where a measure is worse, or was there before and no longer is; 2 for wrong usage.
+    The exit code is 1 if a measure is worse or missing after, 2 for a usage error.
     """
     from pytest_pan.report import differences
     from pytest_pan.verdicts import comparison
@@ -172,7 +182,7 @@ def compare(before: Path, after: Path, audit: str, tolerance: float) -> None:
         raise ConfigError(
             "no audit to compare",
             where=f"--audit {audit}" if audit else "",
-            got=f"none of that name in {before}" if audit else f"none in {before}",
+            got=f"none with that name in {before}" if audit else f"none in {before}",
             allowed=" and ".join(f"{r.path}: {differences.names(r)}" for r in reports),
         )
     click.echo("\n".join(differences.lines(found, *reports)))
@@ -182,13 +192,13 @@ def compare(before: Path, after: Path, audit: str, tolerance: float) -> None:
 @main.command()
 @click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "out", metavar="OUT", required=True, type=click.Path(path_type=Path))
-@click.option("--html", metavar="OUT", type=click.Path(path_type=Path), help="An HTML report too.")
-@click.option("--force", is_flag=True, help="Replace what OUT is now.")
+@click.option("--html", metavar="OUT", type=click.Path(path_type=Path), help="Also write HTML.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 def merge(shards: tuple[Path, ...], out: Path, html: Path | None, force: bool) -> None:
-    """One JSON report of several, from as many machines.
+    """Merge JSON reports, such as those of several machines, into one.
 
-    The same audit is taken once, with the verdicts of all; where two machines found different
-    figures for the same, both stand in the report.
+    An audit that several reports have appears once, with all verdicts. If its values differ between
+    reports, all versions are kept.
     """
     from pytest_pan.engine import merge as merging
     from pytest_pan.report import json as json_report
@@ -215,19 +225,24 @@ def merge(shards: tuple[Path, ...], out: Path, html: Path | None, force: bool) -
     )
     _write(out, text)
     click.echo(
-        f"{out}: {len(merged.audits)} audits of {len(reports)} reports"
-        + (f", {merged.same} of them found more than once" if merged.same else "")
+        f"{tables.printable(str(out))}: {plural(len(merged.audits), 'audit')} from "
+        f"{plural(len(reports), 'report')}"
+        + (f", {plural(merged.same, 'duplicate')} merged" if merged.same else "")
     )
     if ran:
         click.echo(ran.line())
     for report in reports:
         if not report.ran:
             click.echo(
-                f"{report.path}: without what was expected of its run (ran), so {out} is too",
+                tables.printable(
+                    f"{report.path}: no summary of expected audits (ran), so {out} has none either"
+                ),
                 err=True,
             )
     for name in merged.conflicting:
-        click.echo(tables.printable(f"{name}: figures differ between machines, all kept"), err=True)
+        click.echo(
+            tables.printable(f"{name}: values differ between machines, all versions kept"), err=True
+        )
     if partial:
         click.echo(tables.printable(f"PARTIAL: {partial}"), err=True)
 
@@ -247,12 +262,21 @@ def _write_html(
     partial: str,
     created: str,
     command: str,
-    ran: Ran | None,
+    ran: RunSummary | None,
 ) -> dict[str, float]:
+    from jinja2 import TemplateError
+
     from pytest_pan.report import html
 
     started = time.perf_counter()
-    page = html.render(audits, partial=partial, created=created, command=command, ran=ran)
+    try:
+        page = html.render(audits, partial=partial, created=created, command=command, ran=ran)
+    except (*reading.ERRORS, TemplateError) as error:
+        raise ConfigError(  # the parts have the right types, but contradict each other
+            f"the page cannot be made of these reports ({type(error).__name__}: {error})",
+            where=str(path),
+            next="Leave --html out, or create the reports again.",
+        ) from None
     _write(path, page)
     return {"report": time.perf_counter() - started}
 

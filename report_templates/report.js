@@ -3,7 +3,7 @@
   const words = (element) => element.textContent.toLowerCase();
   const filter = document.getElementById("page:filter");
   const query = document.getElementById("page:query");
-  const said = filter.querySelector("output");
+  const summary = filter.querySelector("output");
   const sites = [...document.querySelectorAll("details.site")];
   const entries = [...document.querySelectorAll("tr.layer, .others tr[id], article.pan")].map((element) => {
     const site = element.closest("details.site");
@@ -35,12 +35,12 @@
         delete site.dataset.wasOpen;
       }
     }
-    said.textContent = wanted.length ? `${layers} layers, ${neurons} neurons` : "";
+    summary.textContent = wanted.length ? `${layers} layers, ${neurons} neurons` : "";
   };
 
   const follow = () => {
     let name = location.hash.slice(1);
-    try { name = decodeURIComponent(name); } catch { /* not an encoded name: as it is */ }
+    try { name = decodeURIComponent(name); } catch { /* not URL-encoded: use it as it is */ }
     const target = document.getElementById(name);
     if (!target) return;
     if (target.closest("[hidden]")) {

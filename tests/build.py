@@ -13,7 +13,7 @@ from pytest_pan.probes.influence.records import Influence, InfluenceFindings, Sa
 from pytest_pan.probes.pans.records import PansFindings
 from pytest_pan.probes.table import read_audit
 from pytest_pan.records.audit import Audit, Settings, Skip
-from pytest_pan.records.completeness import Collected, Ran, ran
+from pytest_pan.records.completeness import Collected, RunSummary, summarize
 from pytest_pan.records.limits import Limit, Outcome, Verdict
 from pytest_pan.records.measures import Control, Measured
 from pytest_pan.records.neurons import PAN_TYPES, SIDES, Histogram, Neuron, Side
@@ -166,9 +166,9 @@ def make_audit(
     return Audit(**fields | changes)
 
 
-def make_ran(audits: Sequence[Audit], *, had: int, **collected: int) -> Ran:
+def make_ran(audits: Sequence[Audit], *, had: int, **collected: int) -> RunSummary:
     """What was expected of a run that made these audits, ``had`` of them in the tests' hands."""
-    return ran(Collected(**collected), had, audits)
+    return summarize(Collected(**collected), had, audits)
 
 
 def _nth_neuron(sites: Sequence[Site], index: int) -> Neuron:

@@ -44,7 +44,7 @@ def seen(
     heard = {} if passed_over is None else passed_over
     tap = Tap(model, calls.append, heard.__setitem__)
     with borrowed(model, seed=0, precision=precision), tapped(tap):
-        tap.begin()
+        tap.begin(len(images) if images.dim() == 4 else 1)
         model(images)
     return calls
 

@@ -23,7 +23,7 @@ from commands import refused, run
 
 from pytest_pan.probes.influence.records import InfluenceFindings
 from pytest_pan.records.audit import Audit, Settings, Skip
-from pytest_pan.records.completeness import Ran
+from pytest_pan.records.completeness import RunSummary
 from pytest_pan.records.measures import Measured
 from pytest_pan.report import json as json_report
 
@@ -35,7 +35,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """Writes audits as the JSON report of a run into the working directory."""
     monkeypatch.chdir(tmp_path)
 
-    def write(name: str, *audits: Audit, partial: str = "", ran: Ran | None = None) -> Path:
+    def write(name: str, *audits: Audit, partial: str = "", ran: RunSummary | None = None) -> Path:
         said = ran.to_json() if ran else None
         Path(name).write_text(json_report.render(audits, partial=partial, ran=said))
         return Path(name)
@@ -162,14 +162,14 @@ def test_a_tolerance_that_is_none_is_refused(write: Write, tolerance: str) -> No
     ("text", "words"),
     [
         (None, ("No such file", "a file to read")),
-        ("not json", ("no JSON",)),
+        ("not json", ("invalid JSON",)),
         ("[]", ("without a schema",)),
-        ("\0", ("no JSON",)),
-        ("[" * 100_000, ("no JSON",)),
+        ("\0", ("invalid JSON",)),
+        ("[" * 100_000, ("invalid JSON",)),
         ('{"schema": "pytest-pan/3", "audits": []}', ("'pytest-pan/3'", "'pytest-pan/2'")),
         ('{"schema": "pytest-pan/1"}', ("no list of audits",)),
-        ('{"schema": "pytest-pan/1", "audits": [1]}', ("audit 1 is no object",)),
-        ('{"schema": "pytest-pan/1", "audits": [{}]}', ("audit 1 without 'model'",)),
+        ('{"schema": "pytest-pan/1", "audits": [1]}', ("audit 1 is not an object",)),
+        ('{"schema": "pytest-pan/1", "audits": [{}]}', ("audit 1 has no 'model'",)),
     ],
 )
 @pytest.mark.parametrize("command", ["compare", "merge"])
@@ -248,7 +248,7 @@ def test_shards_of_other_devices_and_folders_are_one_audit_or_a_contradiction(
     other = write("c.json", shard("/b/images", "cuda:0", neurons=1))
     result = run("merge", "a.json", other, "-o", "out.json", "--force")
     assert len(json.loads(Path("out.json").read_text())["audits"]) == 2
-    assert "net: figures differ between machines" in result.output
+    assert "net: values differ between machines" in result.output
 
 
 def test_findings_that_contradict_each_other_are_both_kept_and_said(write: Write) -> None:
@@ -257,7 +257,7 @@ def test_findings_that_contradict_each_other_are_both_kept_and_said(write: Write
     result = run("merge", write("a.json", audit), write("b.json", changed), "-o", "out.json")
     audits = json.loads(Path("out.json").read_text())["audits"]
     assert [len(audit["neurons"]) for audit in audits] == [2, 1]
-    assert "net: figures differ between machines" in result.output
+    assert "net: values differ between machines" in result.output
 
 
 def test_a_merged_report_is_as_partial_as_its_parts(write: Write) -> None:
@@ -302,8 +302,8 @@ def test_a_merged_report_says_where_a_part_is_silent_on_what_was_expected(
     Path("b.json").write_text(json.dumps(body))
     result = run("merge", a, "b.json", "-o", "out.json")
     assert result.exit_code == 0
-    assert "b.json: without what was expected of its run" in result.output
-    assert "a.json: without" not in result.output
+    assert "b.json: no summary of expected audits" in result.output
+    assert "a.json: no summary" not in result.output
     assert json.loads(Path("out.json").read_text())["ran"] == {}
 
 

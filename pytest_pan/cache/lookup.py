@@ -12,129 +12,84 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from pytest_pan.cache.identity import identity
-from pytest_pan.cache.reach import OpaqueError
 from pytest_pan.cache.store import Cache, Failure
-from pytest_pan.inputs.folders import Transform
 from pytest_pan.inputs.images import Images
-from pytest_pan.inputs.models import class_names, load_model, name_of
-from pytest_pan.instrument import devices as environment
-from pytest_pan.instrument.gate import kept_randomness
-from pytest_pan.probes.outputs import Pick
+from pytest_pan.inputs.samples import facts_of_all
+from pytest_pan.instrument import devices
 from pytest_pan.records.audit import Audit, Settings
 from pytest_pan.records.errors import AuditError
-
-Compute = Callable[[object, str], Audit]
-"""Makes the audit of a model under a name."""
 
 
 def recall(
     cache: Cache,
-    model: object,
     images: object,
+    source: Images,
     *,
+    fingerprint: str,
     settings: Settings,
-    compute: Compute,
-    transform: Transform | None = None,
-    arguments: Mapping[str, Any] | None = None,
-    name: str = "",
-    outputs: Pick | None = None,
-    classes: object = None,
+    compute: Callable[[], Audit],
 ) -> Audit:
-    """The audit of that model on those images: an earlier one of the very same, or by ``compute``.
+    """Return an earlier audit of the very same inputs, or the one that ``compute`` makes.
 
-    The same are weights, code and attributes of the model, every image and label as it comes out
-    of the transform, settings, class names, versions and device. Of several processes that ask
-    at once one computes. What cannot be told for certain is computed and not kept, and a note says
-    so. Of an audit that failed nothing is kept but its error, for the processes of this run that
-    wait for the same.
+    The same are the fingerprint, every image and label of ``source`` as it comes out of the
+    transform, versions, hardware and all code of this package. Of several processes that ask at
+    once one computes. Images that cannot be read twice are not cached, and a note says so. Of an
+    audit that failed only its error is kept, for the processes of this run that wait for the same.
     """
-    try:
-        loaded = load_model(model, arguments)
-    except Exception:  # the audit says it as its own error
-        return compute(model, name)
-    name = name_of(model, loaded, name)
-    try:
-        asked = _Asked(loaded, images, settings, transform, name, outputs, classes)
-    except OpaqueError as error:
-        audit = compute(loaded, name)
-        said = (f"not cached: {error}",) if cache.lasting else ()
-        return replace(audit, notes=(*audit.notes, *said))
-    except Exception:
-        return compute(loaded, name)
-    return _turns(cache, asked, lambda: compute(loaded, name))
+    if why := _why_not(images, source):
+        audit = compute()
+        notes = (f"not cached: {why}",) if cache.lasting else ()
+        return replace(audit, notes=(*audit.notes, *notes))
+    return _turns(cache, _Request(source, fingerprint, settings), compute)
 
 
-def _turns(cache: Cache, asked: _Asked, compute: Callable[[], Audit]) -> Audit:
-    """Looks, and computes only in a turn before which nothing has come since the last look.
-    Raises the error by which another process's audit of the same has ended.
+def _turns(cache: Cache, request: _Request, compute: Callable[[], Audit]) -> Audit:
+    """Look up, and compute only in a turn before which no other process has made an entry.
+
+    Raises the error with which another process's audit of the same has ended.
     """
     while True:
-        there = cache.names(asked.stem)
-        if there and (found := asked.found(cache)):
+        known = cache.names(request.stem)
+        if known and (found := request.find(cache)):
             return found
-        with cache.turn(asked.stem):
-            if cache.names(asked.stem) - there:
+        with cache.turn(request.stem):
+            if cache.names(request.stem) - known:
                 continue
             try:
                 audit = compute()
             except AuditError as error:
-                cache.note_failure(asked.stem, error)
+                cache.note_failure(request.stem, error)
                 raise
-            cache.keep(asked.stem, entry(audit.images), audit)
+            cache.keep(request.stem, entry(audit.images), audit)
             return audit
 
 
-class _Asked:
-    """What an audit is asked of. Raises :class:`OpaqueError` where that cannot be told."""
+class _Request:
+    """An audit that may be in the cache: all but the images names a stem, the images an entry."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        images: object,
-        settings: Settings,
-        transform: Transform | None,
-        name: str,
-        outputs: Pick | None,
-        classes: object,
-    ) -> None:
-        _refuse_unrepeatable(images)
-        device = environment.resolve_device(settings.device)
-        self._source = Images(
-            images,
-            transform=transform,
-            batch_size=settings.batch_size,
-            bad_images=settings.bad_images,
-            seed=settings.seed,
-            workers=settings.workers,
-            device=device,
-        )
-        if self._source.expected is None:
-            raise OpaqueError("images", "come from a source that does not say how many there are")
-        self._seed = settings.seed
+    def __init__(self, source: Images, fingerprint: str, settings: Settings) -> None:
+        self._source, self._seed = source, settings.seed
+        device = devices.resolve_device(settings.device)
         parts = (
+            fingerprint,
             _method(),
-            hardware(settings.device, device, environment.facts(device)),
-            environment.arithmetic(),
-            _identity(model, outputs),
-            name,
-            class_names(classes, self._source.class_names),
-            {**settings.to_json(), "device": "", "workers": self._source.workers},
+            hardware(settings.device, device, devices.facts(device)),
+            devices.arithmetic(),
+            source.workers,
         )
         self.stem = _digest(parts)
         self._facts: dict[str, Any] = {}
-        self._whole = False
+        self._is_whole = False
 
-    def found(self, cache: Cache) -> Audit | None:
+    def find(self, cache: Cache) -> Audit | None:
         """The cache's audit of these very images, which are read once for that; raises the error
         that it has ended with.
         """
         if not self._facts:
             self._read()
-        if self._whole and (audit := cache.find(self.stem, entry(self._facts))):
+        if self._is_whole and (audit := cache.find(self.stem, entry(self._facts))):
             return audit if set(self._source.skips) <= set(audit.skips) else None
         for failure in cache.failures(self.stem):
             if self._fails_by(failure):
@@ -142,14 +97,8 @@ class _Asked:
         return None
 
     def _read(self) -> None:
-        try:
-            with kept_randomness(self._seed), torch.no_grad():  # as in the gate
-                for _ in self._source:
-                    pass
-            self._whole = True
-        except Exception:  # the audit says it as its own error
-            self._source.close()
-        self._facts = self._source.facts()
+        self._facts = facts_of_all(self._source, seed=self._seed)
+        self._is_whole = self._facts.pop("complete")
 
     def _fails_by(self, failure: Failure) -> bool:
         """Whether the same would come of these images: they begin as those that it had read, and,
@@ -158,16 +107,6 @@ class _Asked:
         count = failure.images["count"]
         same = count and self._source.facts(count) == failure.images
         return bool(same and (count == self._facts["count"] or not failure.of_images))
-
-
-def _identity(*things: object) -> str:
-    try:
-        return identity(*things)
-    except OpaqueError:
-        raise
-    except Exception as error:  # what a user's class does when it is looked at
-        why = f"raised {type(error).__name__} when it was looked into: {error}"
-        raise OpaqueError("model", why) from error
 
 
 def hardware(asked: str, device: torch.device, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,17 +122,18 @@ def entry(images: Mapping[str, Any]) -> str:
     return _digest(dict(images))
 
 
-def _refuse_unrepeatable(images: object) -> None:
-    """Raises for images that looking at would change, or that come but once."""
-    if isinstance(images, IterableDataset):
-        raise OpaqueError("images", "are a stream")
-    if not isinstance(images, DataLoader):
-        return
-    if isinstance(images.dataset, IterableDataset):
-        raise OpaqueError("images", "are a stream")
-    samplers = (images.sampler, images.batch_sampler, getattr(images.batch_sampler, "sampler", 0))
-    if any(getattr(each, "generator", None) is not None for each in (images, *samplers)):
-        raise OpaqueError("images", "are drawn by a generator that the loader has of its own")
+def _why_not(images: object, source: Images) -> str:
+    """Say why an audit of these images cannot be cached; empty if it can."""
+    if isinstance(getattr(images, "dataset", images), IterableDataset):
+        return "the images are a stream"
+    if source.expected is None:
+        return "the source of the images does not say how many there are"
+    if isinstance(images, DataLoader):
+        batches = images.batch_sampler
+        samplers = (images, images.sampler, batches, getattr(batches, "sampler", None))
+        if any(getattr(each, "generator", None) is not None for each in samplers):
+            return "the images are drawn by a generator that the loader has of its own"
+    return ""
 
 
 def _digest(thing: object) -> str:

@@ -1,4 +1,4 @@
-"""Pictures as data: step densities of a neuron's regions, and the marks of the PAN types."""
+"""Chart data: step densities of a neuron's regions, and symbols of the PAN types."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pytest_pan.records.neurons import PAN_TYPES, SIDES, Histogram, Neuron
 SIDE_WORDS = {"T": "top", "B": "bottom", "L": "left", "R": "right"}
 
 PLOT_WIDTH, PLOT_HEIGHT = 240, 72
-"""Size of one panel's plot, in the units of the chart's view box."""
+"""Size of a panel's plot, in view box units."""
 
 MAX_BINS = 60
-"""Finer histograms are drawn with neighbouring bins merged: a step needs 4 units to be seen."""
+"""Maximum number of steps; finer histograms are merged so that a step is at least 4 units wide."""
 
 _LABEL_ROOM = 0.14
-"""Share of the axis that the labels of its two ends take; no other label fits there."""
+"""Fraction of the axis at either end that is occupied by the end's label."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A position on the horizontal axis; ``text`` is empty where there is no room for it."""
+    """Tick on the horizontal axis; ``text`` is empty if there is no room for it."""
 
     x: float
     text: str
@@ -32,19 +32,19 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One border held against the centre and against the truncated centre."""
+    """Panel that compares one border to the centre and to the truncated centre."""
 
     side: str
     label: str
     is_pan: bool
     border: str
     truncated: str
-    """Which truncated centre it is compared with: ``high`` or ``low``."""
+    """The truncated centre shown: ``high`` or ``low``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A neuron's densities: four panels that share both axes, the centres being common."""
+    """Densities of a neuron: four panels with common axes and centres."""
 
     centre: str
     high: str
@@ -56,7 +56,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class TypeMark:
-    """A PAN type as a square: ``lit`` draws its sides, ``unlit`` the others."""
+    """Symbol of a PAN type: a square whose ``lit`` path draws its sides, ``unlit`` the others."""
 
     name: str
     lit: str
@@ -64,20 +64,20 @@ class TypeMark:
 
 
 def words(type: str) -> str:
-    """``"TL"`` as ``top, left``."""
+    """Spell out sides: ``"TL"`` -> ``top, left``."""
     return ", ".join(SIDE_WORDS[side] for side in type)
 
 
 def number(value: float) -> str:
-    """A value of an axis, to three digits, with a true minus sign."""
+    """Format a number with three significant digits and a typographic minus sign."""
     return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
 
 
 def chart(neuron: Neuron, histogram: Histogram) -> Chart:
-    """The histograms of the paper's Figures 3 and 6, each region by its own total.
+    """Build the densities of the paper's Figures 3 and 6, each region normalised by its total.
 
-    A side is compared with the truncated centre at the end where its one-sided statistic is
-    larger: the highest values for KS+, the lowest for KS-.
+    A side is shown with the truncated centre of its larger one-sided statistic: the highest values
+    for KS+, the lowest for KS-.
     """
     ends = {s: "high" if neuron.ks_plus[s] >= neuron.ks_minus[s] else "low" for s in SIDES}
     drawn = [*SIDES, "centre", *sorted({f"centre_{end}" for end in ends.values()})]
@@ -105,13 +105,13 @@ def _panel(neuron: Neuron, side: str, border: str, end: str) -> Panel:
 
 
 def merged_edges(bins: int, most: int = MAX_BINS) -> tuple[int, ...]:
-    """Bin numbers at which the drawn steps begin and end, at most ``most`` steps."""
+    """Return the bin indices at which drawn steps start and end, for at most ``most`` steps."""
     stride = max(1, math.ceil(bins / most))
     return (*range(0, bins, stride), bins)
 
 
 def density(counts: Sequence[int], edges: Sequence[int]) -> tuple[float, ...]:
-    """Share of the region's values per original bin, one a step; empty for an empty region."""
+    """Return the fraction of values per original bin, for each step; empty for an empty region."""
     total = sum(counts)
     if not total:
         return ()
@@ -124,9 +124,9 @@ def step_path(
     peak: float,
     size: tuple[int, int] = (PLOT_WIDTH, PLOT_HEIGHT),
 ) -> str:
-    """SVG path data of a step line, closed onto the base line and absent where there is nothing.
+    """Return the SVG path of a step line, closed to the base line; empty steps are not drawn.
 
-    The highest step of the chart, ``peak``, is the size's height, and the base line is that y.
+    A step of height ``peak`` has the full plot height; the base line is at the bottom.
     """
     width, tallest = size
     parts: list[str] = []
@@ -150,19 +150,19 @@ def _short(value: float) -> float:
 
 
 def _rise(x: float, level: float, height: float, base: int) -> str:
-    """From one step to the next; a step that follows nothing begins on the base line."""
+    """Return the vertical path command to a step; after a gap it starts from the base line."""
     start = "" if level else f"M{x:g} {base}"
     return f"{start}V{_short(base - height):g}"
 
 
 def _join(parts: Sequence[str]) -> str:
-    """The commands as one text, of two horizontal lines in a row only the second."""
+    """Join path commands; of consecutive horizontal lines only the last is kept."""
     kept = [a for a, b in pairwise(parts) if not (a.startswith("H") and b.startswith("H"))]
     return "".join([*kept, *parts[-1:]])
 
 
 def ticks(low: float, high: float) -> tuple[Tick, ...]:
-    """Both ends of the axis, and zero where it lies between them."""
+    """Return ticks at both ends of the axis, and at zero if it lies between them."""
     if not low < high:
         return (Tick(0, number(low), "start"),)
     ends = (Tick(0, number(low), "start"), Tick(PLOT_WIDTH, number(high), "end"))
@@ -177,7 +177,7 @@ _STROKES = {"T": "M2 3H18", "B": "M2 17H18", "L": "M3 2V18", "R": "M17 2V18"}
 
 
 def type_mark(name: str) -> TypeMark:
-    """The mark of one type, in a view box of 20 by 20."""
+    """Return the symbol of one type, in a view box of 20 by 20."""
     lit = "".join(_STROKES[side] for side in SIDES if side in name)
     return TypeMark(name, lit, "".join(_STROKES[side] for side in SIDES if side not in name))
 

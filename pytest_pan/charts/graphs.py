@@ -1,4 +1,4 @@
-"""Graphs as data: the classes' log-odds in order and by count, and shares by distance."""
+"""Graph data: sorted log-odds of the classes, their histogram, and shares by distance."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from dataclasses import dataclass
 from pytest_pan.charts.densities import number, step_path
 
 GRAPH_WIDTH, GRAPH_HEIGHT = 420, 190
-"""Size of a graph's plot, in the units of its view box."""
+"""Size of a graph's plot, in view box units."""
 
 POINTS = 240
-"""Points of a line: of more classes only as many order statistics are drawn, both ends among
-them."""
+"""Maximum number of points of a line; more classes are thinned to order statistics, ends included.
+"""
 
 GRID = 0.05
-"""Log-odds at which the paper's Figure 9 is ruled: a change of the odds by 5 %."""
+"""Log-odds of the grid lines in the paper's Figure 9: a change of the odds by 5 %."""
 
 BINS = 40
 STEEP = 5
-"""How many times higher the draws' peak is than the PANs' before counts are drawn as roots."""
+"""Ratio of the draws' peak to the PANs' peak above which counts use a square-root scale."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One line of a graph; ``kind`` is pan, draw or whole."""
+    """Line of a graph; ``kind`` is pan, draw or whole."""
 
     kind: str
     path: str
@@ -33,7 +33,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A position on an axis; ``text`` is empty for a line of the grid that has no number."""
+    """Labelled position on an axis."""
 
     at: float
     text: str
@@ -41,7 +41,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Lines on common axes: marks from left to right, and from the top down."""
+    """Lines on common axes, with marks on the horizontal (across) and vertical (upwards) axis."""
 
     title: str
     description: str
@@ -56,25 +56,26 @@ class Graph:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Values from ``low`` to ``high`` on ``length`` units; a negative length runs upwards."""
+    """Linear axis from ``low`` to ``high`` over ``length`` units; negative lengths run upwards."""
 
     low: float
     high: float
     length: float
 
     def at(self, value: float) -> float:
+        """Return the position of a value, in view box units."""
         share = (value - self.low) / (self.high - self.low)
         return round(self.length * share if self.length > 0 else -self.length * (1 - share), 1)
 
     def marks(self, most: int) -> tuple[Mark, ...]:
-        """Multiples of a round step, at most ``most + 1`` of them."""
+        """Return marks at multiples of a round step, at most ``most + 1``."""
         step = round_step((self.high - self.low) / most)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return tuple(Mark(self.at(n * step), number(n * step)) for n in range(first, last + 1))
 
 
 def round_step(least: float) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that is not less; 0.01 for nothing."""
+    """Return the smallest 1, 2 or 5 times a power of ten >= ``least``; 0.01 if not positive."""
     if least <= 0:
         return 0.01
     power = 10.0 ** math.floor(math.log10(least))
@@ -82,7 +83,7 @@ def round_step(least: float) -> float:
 
 
 def order_statistics(values: Sequence[float], most: int = POINTS) -> tuple[tuple[int, float], ...]:
-    """(rank, value) in ascending order, ranks from 0, thinned evenly; both ends stay."""
+    """Return (rank, value) in ascending order, from rank 0, thinned evenly with both ends kept."""
     ranked = sorted(values)
     last = len(ranked) - 1
     count = min(len(ranked), most)
@@ -90,8 +91,10 @@ def order_statistics(values: Sequence[float], most: int = POINTS) -> tuple[tuple
     return tuple((rank, ranked[rank]) for rank in ranks)
 
 
-def ordered_graph(title: str, lines: Sequence[tuple[str, Sequence[float]]], about: str) -> Graph:
-    """The paper's Figure 9: log-odds of the classes in ascending order, a line a plan."""
+def ordered_graph(
+    title: str, lines: Sequence[tuple[str, Sequence[float]]], description: str
+) -> Graph:
+    """Build the paper's Figure 9: log-odds of the classes in ascending order, one line per plan."""
     values = [value for _, line in lines for value in line]
     low, high = min([-GRID, *values]), max([GRID, *values])
     margin = 0.03 * (high - low)
@@ -100,19 +103,19 @@ def ordered_graph(title: str, lines: Sequence[tuple[str, Sequence[float]]], abou
     across = Axis(0, max(classes - 1, 1), GRAPH_WIDTH)
     return Graph(
         title=title,
-        description=about,
+        description=description,
         curves=tuple(Curve(kind, _line(order_statistics(v), across, upwards)) for kind, v in lines),
         across=tuple(Mark(across.at(n - 1), f"{n:,}") for n in dict.fromkeys((1, classes))),
         upwards=upwards.marks(6),
         grid=(upwards.at(-GRID), upwards.at(GRID)),
         zero=upwards.at(0),
-        x_label="classes, each line in its own ascending order",
-        y_label="log-odds; dotted: ±0.05",
+        x_label="classes, sorted separately for each line",
+        y_label="log-odds (dotted: ±0.05)",
     )
 
 
 def _line(points: Sequence[tuple[float, float]], across: Axis, upwards: Axis) -> str:
-    """The points joined; a single one as a line all across."""
+    """Return the path through the points; a single point becomes a full-width line."""
     if len(points) == 1:
         return f"M0 {upwards.at(points[0][1]):g}H{GRAPH_WIDTH}"
     return "M" + " ".join(f"{across.at(x):g} {upwards.at(y):g}" for x, y in points)
@@ -120,8 +123,11 @@ def _line(points: Sequence[tuple[float, float]], across: Axis, upwards: Axis) ->
 
 @dataclass(frozen=True, slots=True)
 class ClassCounts:
-    """Classes by log-odds in bins of ``step``, one of them centred on zero; ``first`` is the
-    number of the lowest bin, counted from there. ``draws`` is the mean of the draws' counts."""
+    """Numbers of classes by log-odds, in bins of width ``step``.
+
+    Bin 0 is centred on zero, ``first`` is the index of the lowest bin, and ``draws`` holds the mean
+    counts over the draws.
+    """
 
     step: float
     first: int
@@ -130,7 +136,7 @@ class ClassCounts:
 
 
 def class_counts(pan: Sequence[float], draws: Sequence[Sequence[float]]) -> ClassCounts:
-    """Common bins for the PANs and the draws, wide enough for every class."""
+    """Count classes in common bins for the PANs and the draws that cover every class."""
     values = [*pan, *(value for draw in draws for value in draw)]
     step = round_step((max(values) - min(values)) / BINS)
     first, last = _bin(min(values), step), _bin(max(values), step)
@@ -147,9 +153,9 @@ def _bin(value: float, step: float) -> int:
 
 
 def histogram_graph(
-    title: str, pan: Sequence[float], draws: Sequence[Sequence[float]], about: str
+    title: str, pan: Sequence[float], draws: Sequence[Sequence[float]], description: str
 ) -> Graph:
-    """The paper's Figure 10: how many classes have which log-odds."""
+    """Build the paper's Figure 10: the histogram of the classes' log-odds."""
     counts = class_counts(pan, draws)
     peak = max(*counts.pan, *counts.draws, 1)
     is_steep = bool(draws) and max(counts.draws) > STEEP * max(counts.pan)
@@ -163,7 +169,7 @@ def histogram_graph(
     size = (GRAPH_WIDTH, GRAPH_HEIGHT)
     return Graph(
         title=title,
-        description=about,
+        description=description,
         curves=tuple(
             Curve(kind, step_path([scale(c) for c in row], edges, scale(peak), size))
             for kind, row in (("draw", counts.draws), ("pan", counts.pan))
@@ -181,20 +187,22 @@ def histogram_graph(
     )
 
 
-def share_graph(title: str, lines: Sequence[tuple[str, Sequence[float]]], about: str) -> Graph:
-    """Shares by distance to the border, in sixteenths of the shorter side."""
+def share_graph(
+    title: str, lines: Sequence[tuple[str, Sequence[float]]], description: str
+) -> Graph:
+    """Build the graph of shares by distance to the border."""
     low = min(value for _, line in lines for value in line)
     rise = Axis(min(low, 0.99), 1.0, -GRAPH_HEIGHT)
     last = max(len(line) for _, line in lines) - 1
     across = Axis(0, max(last, 1), GRAPH_WIDTH)
     return Graph(
         title=title,
-        description=about,
+        description=description,
         curves=tuple(Curve(kind, _line([*enumerate(line)], across, rise)) for kind, line in lines),
         across=tuple(Mark(across.at(n), str(n)) for n in range(last + 1)),
         upwards=rise.marks(5),
         grid=(),
         zero=None,
-        x_label="distance to the border, in sixteenths of the shorter side",
-        y_label="share of pixels whose class stays",
+        x_label="distance to the border, in sixteenths of half the shorter side",
+        y_label="share of pixels with unchanged class",
     )

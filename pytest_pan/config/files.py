@@ -1,15 +1,17 @@
-"""Writing a report: whole or not at all, or behind what a file has already."""
+"""Write text files: atomically, or appended to an existing file."""
 
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 
 
 def why_not_writable(path: Path) -> str:
-    """What stands in the way of writing there, found before the work is done; empty if nothing."""
+    """Return why a file cannot be written to this path; empty if it can."""
     if path.is_dir():
-        return f"{path} is a directory, name a file"
+        return f"{path} is a directory, not a file"
     folder = path.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -19,41 +21,70 @@ def why_not_writable(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """:func:`write_bytes` of a text; characters that have no UTF-8 (file names can hold such)
-    are written as escapes.
+    """Write a text with :func:`write_bytes`.
+
+    Characters without UTF-8 encoding, which file names can contain, are written as escapes.
     """
-    write_bytes(path, _bytes(text))
+    write_bytes(path, _encode(text))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes beside the target and moves it into place, so that a killed run leaves the old
-    file whole; follows links, and writes into a device or a pipe as it is. Raises OSError.
+    """Write a file atomically: to a temporary file that then replaces it. Raises OSError.
+
+    A killed run leaves the old file intact, and a temporary one, which the next writer of the same
+    file removes. Follows links; writes directly to a device or a pipe.
     """
     path = path.resolve()
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove_abandoned(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_bytes(data)
-        beside.replace(path)
+        temporary.write_bytes(data)
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files of this file whose writers are gone."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.([0-9]{{1,20}})\.tmp")
+    with suppress(OSError):
+        for other in path.parent.iterdir():
+            found = name.fullmatch(other.name)
+            if found and not _runs(int(found[1])):
+                with suppress(OSError):
+                    other.unlink()
+
+
+def _runs(process: int) -> bool:
+    """Return whether a process of this machine runs; true where that cannot be known."""
+    if os.name != "posix":  # elsewhere, the call below would end the process
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it belongs to another user
+        return True
+    return True
 
 
 def append_text(path: Path, text: str) -> None:
-    """Adds the text behind what the file holds, on a line of its own and in one write: a summary
-    that a CI system collects is shared with other steps, and must not be replaced. Raises OSError.
+    """Append a text to a file, on a new line and in a single write. Raises OSError.
+
+    For files shared with other programs, such as a CI job's summary.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    gap = b"" if _ends_in_newline(path) else b"\n"
+    separator = b"" if _ends_in_newline(path) else b"\n"
     with path.open("ab") as file:
-        file.write(gap + _bytes(text))
+        file.write(separator + _encode(text))
 
 
 def _ends_in_newline(path: Path) -> bool:
-    """Also where there is nothing yet, or no end to look at: a pipe."""
+    """Return whether a file ends in a newline; true for an empty file or a pipe."""
     if not path.is_file() or not path.stat().st_size:
         return True
     with path.open("rb") as file:
@@ -61,5 +92,5 @@ def _ends_in_newline(path: Path) -> bool:
         return file.read() == b"\n"
 
 
-def _bytes(text: str) -> bytes:
+def _encode(text: str) -> bytes:
     return text.encode("utf-8", errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Limits from what users write: ``max_pan_fraction=0.03``, by class, by layer, by baseline."""
+"""Parse limits: ``max_pan_fraction=0.03``, by class, by layer, relative to a baseline."""
 
 from __future__ import annotations
 
@@ -16,29 +16,26 @@ from pytest_pan.records.measures import Measure
 
 RELATIVE_BOUNDS = "'baseline', 'baseline+10%', 'baseline-0.01'"
 
-_FORM = re.compile(r"baseline(?: *([+-]) *(\d{1,12}(?:\.\d{1,12})?|\.\d{1,12}) *(%?))?")
+_RELATIVE = re.compile(r"baseline(?: *([+-]) *(\d{1,12}(?:\.\d{1,12})?|\.\d{1,12}) *(%?))?")
 
 
 @dataclass(frozen=True, slots=True)
 class RelativeBound:
-    """A bound given as a difference from the baseline's figure."""
+    """A bound given as an offset from the baseline's value."""
 
-    amount: Decimal
-    is_share: bool
-    """Whether ``amount`` is in percent of that figure; else it is in the measure's unit."""
+    offset: Decimal
+    is_percent: bool
+    """Whether ``offset`` is in percent of that value; else it is in the measure's unit."""
 
-    def __abs__(self) -> Decimal:
-        return abs(self.amount)
-
-    def of(self, figure: float) -> float:
-        """Return the bound; decimal arithmetic, so that 0.7 + 0.1 is exactly 0.8."""
-        base = Decimal(repr(figure))
-        return float(base + (abs(base) * self.amount / 100 if self.is_share else self.amount))
+    def bound_for(self, value: float) -> float:
+        """Return the bound for a baseline value, in decimals so that 0.7 + 0.1 is exactly 0.8."""
+        base = Decimal(repr(value))
+        return float(base + (abs(base) * self.offset / 100 if self.is_percent else self.offset))
 
 
 def parse_relative(text: str) -> RelativeBound | None:
-    """Parse the text; None if it is not a bound of that form."""
-    found = _FORM.fullmatch(text.strip())
+    """Parse a bound such as ``baseline+10%``; None if the text does not have this form."""
+    found = _RELATIVE.fullmatch(text.strip())
     if found is None:
         return None
     sign, amount, percent = found.groups()
@@ -46,13 +43,13 @@ def parse_relative(text: str) -> RelativeBound | None:
 
 
 def limits(keyword: str, bound: Any, *, origin: str) -> tuple[Limit, ...]:
-    """Parse one limit, such as ``max_pan_fraction, 0.03``; ``origin`` says where it was written.
+    """Parse one limit, such as ``max_pan_fraction, 0.03``, set at ``origin``.
 
-    A bound for single classes is a table, ``{"tench": 0.05}``; so is one for layers, by glob:
-    ``{"features.1.*": 0.2, "*": 0.05}``. The first glob that matches a layer bounds it. Each row of
-    a table becomes one limit. The value of a bound relative to a baseline, ``"baseline+10%"``, is
-    NaN until the baseline has been read. Raises :class:`ConfigError` for an unknown keyword and for
-    a bound that no value can meet.
+    Bounds of single classes are a table, ``{"tench": 0.05}``; so are bounds of layers, by glob:
+    ``{"features.1.*": 0.2, "*": 0.05}``, of which the first glob that matches a layer applies. Each
+    row of a table becomes one limit. The value of a bound relative to a baseline,
+    ``"baseline+10%"``, is NaN until :func:`baseline_limits.resolve`. Raises :class:`ConfigError`
+    for an unknown keyword and for a bound outside the measure's range.
     """
     side, _, name = keyword.partition("_")
     known = table.by_name()
@@ -61,19 +58,19 @@ def limits(keyword: str, bound: Any, *, origin: str) -> tuple[Limit, ...]:
         raise ConfigError(
             f"unknown limit {keyword!r}",
             where=origin,
-            got=repr(bound),
+            got=shortened(bound),
             allowed="max_<measure> or min_<measure> with a measure of " + ", ".join(known),
             next=did_you_mean(keyword, keywords),
         )
     direction: Literal["max", "min"] = "max" if side == "max" else "min"
     measure = known[name]
     if isinstance(bound, Mapping):
-        return _by_part(direction, measure, bound, origin)
-    whole = Limit(measure=name, direction=direction, bound=math.nan, origin=origin)
-    return (_bounded(whole, measure, keyword, bound),)
+        return _limits_by_part(direction, measure, bound, origin)
+    limit = Limit(measure=name, direction=direction, bound=math.nan, origin=origin)
+    return (_with_bound(limit, measure, keyword, bound),)
 
 
-def _by_part(
+def _limits_by_part(
     direction: Literal["max", "min"], measure: Measure, bounds: Mapping[Any, Any], origin: str
 ) -> tuple[Limit, ...]:
     keyword = f"{direction}_{measure.name}"
@@ -83,31 +80,32 @@ def _by_part(
         raise ConfigError(
             f"bounds by class or layer of {keyword}",
             where=origin,
-            got=repr(dict(bounds)),
-            allowed=f"by class those of {by_class}, by layer those of {by_layer}",
+            got=shortened(dict(bounds)),
+            allowed=f"a table, by class for {by_class}, by layer for {by_layer}",
         )
     found: list[Limit] = []
-    for part, value in bounds.items():
-        whole = Limit(measure=measure.name, direction=direction, bound=math.nan, origin=origin)
-        whole = _bounded(whole, measure, f"{keyword}[{part}]", value)
+    for key, value in bounds.items():
+        part = key if isinstance(key, str) else shortened(key)
+        limit = Limit(measure=measure.name, direction=direction, bound=math.nan, origin=origin)
+        limit = _with_bound(limit, measure, f"{keyword}[{part}]", value)
         if measure.per_class:
-            found.append(replace(whole, target=str(part)))
+            found.append(replace(limit, target=part))
         else:
-            before = tuple(limit.layer for limit in found)
-            found.append(replace(whole, layer=str(part), earlier=before))
+            earlier = tuple(other.layer for other in found)
+            found.append(replace(limit, layer=part, earlier=earlier))
     return tuple(found)
 
 
-def _bounded(limit: Limit, measure: Measure, keyword: str, bound: Any) -> Limit:
+def _with_bound(limit: Limit, measure: Measure, keyword: str, bound: Any) -> Limit:
     """Return the limit with its bound: a number, or one relative to a baseline."""
-    amount = parse_relative(bound) if isinstance(bound, str) else None
-    if amount is not None:
-        if measure.unit == "fraction" and not amount.is_share and abs(amount) > 1:
+    relative = parse_relative(bound) if isinstance(bound, str) else None
+    if relative is not None:
+        if measure.unit == "fraction" and not relative.is_percent and abs(relative.offset) > 1:
             raise ConfigError(
                 f"bound of {keyword}",
                 where=limit.origin,
-                got=repr(bound),
-                allowed=f"at most 1 more or less, or so many percent: {RELATIVE_BOUNDS}",
+                got=shortened(bound),
+                allowed=f"an offset from -1 to 1, or in percent: {RELATIVE_BOUNDS}",
                 next=f"Did you mean {bound.strip() + '%'!r}?",
             )
         return replace(limit, relative=bound.strip())
@@ -128,30 +126,30 @@ def _number(keyword: str, bound: Any, measure: Measure, origin: str) -> float:
                 f"a fraction from {least:g} to 1" if is_fraction else f"a number from {least:g}"
             )
             + f", {RELATIVE_BOUNDS}",
-            next="Quote a name that has dots." if isinstance(bound, Mapping) else hint,
+            next="Quote names that contain dots." if isinstance(bound, Mapping) else hint,
         )
     return float(bound)
 
 
 def _is_finite(number: float) -> bool:
-    """Whether the number is one that a float can hold; Python's integers have no largest."""
+    """Return whether a number is finite and within float range; Python's integers may exceed it."""
     try:
         return math.isfinite(number)
     except OverflowError:
         return False
 
 
-def nearest(*places: Iterable[Limit]) -> tuple[Limit, ...]:
-    """Merge the limits of several places, the nearest place first.
+def override(*sources: Iterable[Limit]) -> tuple[Limit, ...]:
+    """Merge limits of several sources, highest precedence first.
 
-    Of each keyword the nearest place wins; the bound of the whole model and the table of its parts
-    are replaced independently of each other.
+    A source's limit replaces that of later sources. A bound of the whole model does not replace a
+    table of bounds, and vice versa.
     """
-    found: dict[tuple[str, str, bool], list[Limit]] = {}
-    for place in places:
-        here: dict[tuple[str, str, bool], list[Limit]] = {}
-        for limit in place:
-            here.setdefault(limit.group, []).append(limit)
-        for keyword, group in here.items():
-            found.setdefault(keyword, group)
-    return tuple(limit for group in found.values() for limit in group)
+    merged: dict[tuple[str, str, bool], list[Limit]] = {}
+    for source in sources:
+        groups: dict[tuple[str, str, bool], list[Limit]] = {}
+        for limit in source:
+            groups.setdefault(limit.group, []).append(limit)
+        for key, group in groups.items():
+            merged.setdefault(key, group)
+    return tuple(limit for group in merged.values() for limit in group)

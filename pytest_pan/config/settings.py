@@ -1,4 +1,4 @@
-"""What settings may be: read from text, and checked."""
+"""Parse settings from text, and check their values."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import Any
 
 from pytest_pan.probes import table
 from pytest_pan.records.audit import PRECISIONS, Settings
-from pytest_pan.records.errors import ConfigError
-from pytest_pan.records.plans import MOST_DRAWS, SWAPPED_IN, TASKS
+from pytest_pan.records.errors import ConfigError, shortened
+from pytest_pan.records.plans import MAX_DRAWS, SWAP_MODES, TASKS
 
 
 def check(settings: Settings) -> None:
-    """Raise :class:`ConfigError` for a setting that no audit can use."""
+    """Raise :class:`ConfigError` for an invalid setting."""
     if any(probe not in table.names() for probe in settings.probes):
         raise ConfigError(
             "probes", got=", ".join(map(str, settings.probes)), allowed=", ".join(table.names())
         )
     number = isinstance(settings.theta, int | float) and not isinstance(settings.theta, bool)
     if not (number and 0 < settings.theta <= 1):
-        raise ConfigError("theta", got=repr(settings.theta), allowed="above 0, up to 1")
-    for key, known in (("mode", SWAPPED_IN), ("task", TASKS), ("precision", PRECISIONS)):
+        raise ConfigError("theta", got=shortened(settings.theta), allowed="above 0, up to 1")
+    for key, known in (("mode", SWAP_MODES), ("task", TASKS), ("precision", PRECISIONS)):
         if getattr(settings, key) not in known:
-            raise ConfigError(key, got=repr(getattr(settings, key)), allowed=", ".join(known))
+            raise ConfigError(key, got=shortened(getattr(settings, key)), allowed=", ".join(known))
     if settings.bad_images not in ("fail", "skip"):
-        raise ConfigError("bad_images", got=repr(settings.bad_images), allowed="fail, skip")
+        raise ConfigError("bad_images", got=shortened(settings.bad_images), allowed="fail, skip")
     for key in ("batch_size", "memory"):
         value = getattr(settings, key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ConfigError(key, got=repr(value), allowed="a whole number from 1")
+        if type(value) is not int or not 1 <= value < 2**63:
+            raise ConfigError(key, got=shortened(value), allowed="a whole number from 1")
     workers = settings.workers
-    if workers is not None and (type(workers) is not int or workers < 0):
-        raise ConfigError("workers", got=repr(workers), allowed="None, a whole number from 0")
-    if type(settings.draws) is not int or not 0 <= settings.draws <= MOST_DRAWS:
-        allowed = f"a whole number from 0 to {MOST_DRAWS}"
-        raise ConfigError("draws", got=repr(settings.draws), allowed=allowed)
+    if workers is not None and (type(workers) is not int or not 0 <= workers < 2**31):
+        raise ConfigError("workers", got=shortened(workers), allowed="None, a whole number from 0")
+    if type(settings.draws) is not int or not 0 <= settings.draws <= MAX_DRAWS:
+        allowed = f"a whole number from 0 to {MAX_DRAWS}"
+        raise ConfigError("draws", got=shortened(settings.draws), allowed=allowed)
     if type(settings.seed) is not int or not 0 <= settings.seed < 2**63:
-        raise ConfigError("seed", got=repr(settings.seed), allowed="a whole number from 0")
+        raise ConfigError("seed", got=shortened(settings.seed), allowed="a whole number from 0")
 
 
 def _theta(text: str) -> float:
@@ -47,9 +47,9 @@ def _theta(text: str) -> float:
     return value
 
 
-def _from(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
+def _integer(low: int, high: int = 2**63 - 1) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not least <= (value := int(text)) <= most:
+        if not low <= (value := int(text)) <= high:
             raise ValueError(text)
         return value
 
@@ -57,7 +57,7 @@ def _from(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
 
 
 def _workers(text: str) -> int | None:
-    return None if text == "auto" else _from(0)(text)
+    return None if text == "auto" else _integer(0, 2**31 - 1)(text)
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:
@@ -77,21 +77,21 @@ def _probes(text: str) -> tuple[str, ...]:
 
 
 Parser = tuple[Callable[[str], Any], str]
-"""What makes a value of a text (ValueError for a wrong one), and what is allowed, for people."""
+"""A function that parses a text or raises ValueError, and a text that says what is allowed."""
 
 
 _PARSERS: dict[str, Parser] = {
-    "mode": (_one_of(*SWAPPED_IN), ", ".join(SWAPPED_IN)),
-    "draws": (_from(0, MOST_DRAWS), f"a whole number from 0 to {MOST_DRAWS}"),
+    "mode": (_one_of(*SWAP_MODES), ", ".join(SWAP_MODES)),
+    "draws": (_integer(0, MAX_DRAWS), f"a whole number from 0 to {MAX_DRAWS}"),
     "task": (_one_of(*TASKS), ", ".join(TASKS)),
     "device": (str, "auto, cpu, cuda, cuda:N"),
     "precision": (_one_of(*PRECISIONS), ", ".join(PRECISIONS)),
-    "batch_size": (_from(1), "a whole number from 1"),
+    "batch_size": (_integer(1), "a whole number from 1"),
     "workers": (_workers, "auto, a whole number from 0"),
     "theta": (_theta, "a number above 0, up to 1"),
-    "seed": (_from(0), "a whole number from 0"),
+    "seed": (_integer(0), "a whole number from 0"),
     "bad_images": (_one_of("fail", "skip"), "fail, skip"),
-    "memory": (_from(1), "a whole number of bytes from 1"),
+    "memory": (_integer(1), "a whole number of bytes from 1"),
 }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from pytest_pan.verdicts.comparison import settings_of_figures
 
 if TYPE_CHECKING:
     from pytest_pan.cache.store import Cache
+    from pytest_pan.inputs.images import Images
     from pytest_pan.instrument.processes import Processes
     from pytest_pan.verdicts.baselines import Baselines
 
@@ -38,10 +38,24 @@ _EXTRAS: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """An audit or its error, and what it was asked with."""
+class _Request:
+    """What an audit is asked for with; without a fingerprint where one cannot be taken."""
 
-    asked: Mapping[str, Any]
+    model: object
+    images: object
+    settings: Settings
+    extras: Mapping[str, Any]
+    source: Images | None = None
+    network: str = ""
+    """Digest of the network; empty where it cannot be taken."""
+    contents: str = ""
+    """Digest of what the source of the images holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """An audit of this run, or the error it ended with."""
+
     audit: Audit | None
     error: PanError | None
 
@@ -86,7 +100,7 @@ class Ledger:
         self.settings, self.baselines, self.cache = settings, baselines, cache
         self.place = 0
         self._sent = 0
-        self._made: list[_Made] = []
+        self._made: dict[tuple[str, str], _Made] = {}
         self._processes: Processes | None = None
         self._to_send: list[str] = []
         self._arrived: dict[str, _Arrived] = {}
@@ -97,17 +111,18 @@ class Ledger:
         self.settings = replace(self.settings, probes=tuple(every))
 
     def audit(self, model: object, images: object, given: dict[str, Any], tick: Tick) -> Audit:
-        """The audit asked for: made now, or before if all it was asked with is the same.
+        """Return the audit of a model on images: made now, or earlier in this run or another.
 
-        ``given`` are keyword arguments of :func:`pytest_pan.audit`. The same object with other
-        weights or other pixels is not the same. Raises what an audit raises, and the same again
-        when asked again.
+        ``given`` are keyword arguments of :func:`pytest_pan.audit`. An earlier audit stands for
+        this one only if its inputs have the same fingerprint. Raises what an audit raises, and the
+        same again for the same inputs.
         """
-        asked = self._request(model, images, given)
-        made = next((made for made in self._made if made.asked == asked), None)
+        settings, extras = self._settings(given)
+        request = self._request(model, images, settings, extras)
+        made = self._earlier(request)
         if made is None:
-            made = self._make(asked, model, images, tick)
-            self._made.append(made)
+            made = self._make(request, tick)
+            self._remember(request, made)
         elif made.audit is not None:
             self._send(made.audit)
         if made.error is not None:
@@ -116,64 +131,127 @@ class Ledger:
             raise PanError("the audit left no result")
         return made.audit
 
-    def _request(self, model: object, images: object, given: dict[str, Any]) -> dict[str, Any]:
-        from pytest_pan.inputs.digests import fingerprint
+    def _earlier(self, request: _Request) -> _Made | None:
+        """Return the audit of the same inputs that this run has made, if every process has one."""
+        found = self._made.get((request.network, request.contents)) if request.network else None
+        if found is not None and not _has_same_images(request, found):
+            found = None
+        have = self.join().meet("request", found is not None)
+        return found if all(have) else None
 
+    def _remember(self, request: _Request, made: _Made) -> None:
+        """Keep the audit for later requests. Reading images may have changed what their source
+        holds, such as a cache of decoded files: that state is the same source too.
+        """
+        from pytest_pan.engine.fingerprint import contents
+
+        self._made[request.network, request.contents] = made
+        if request.source is not None and request.network:
+            now = contents(request.source, request.extras["transform"])
+            self._made[request.network, now] = made
+
+    def _settings(self, given: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
+        """Split keyword arguments into settings and the rest; :class:`ConfigError` for others."""
         extras = {name: given.get(name, default) for name, default in _EXTRAS.items()}
         chosen = {name: value for name, value in given.items() if name not in extras}
         unknown = sorted(set(chosen) - set(Settings.__slots__))
         if unknown:
             allowed = ", ".join((*Settings.__slots__, *extras))
             raise ConfigError("setting of pan()", got=", ".join(unknown), allowed=allowed)
-        return {
-            "model": _Same(model),
-            "images": _Same(images),
-            "contents": (fingerprint(model), fingerprint(images)),
-            "settings": replace(self.settings, **chosen),
-            **extras,
-        }
+        return replace(self.settings, **chosen), extras
 
-    def _make(self, asked: dict[str, Any], model: object, images: object, tick: Tick) -> _Made:
-        extras = {name: asked[name] for name in _EXTRAS}
-        audit: Audit | None = None
-        failed: PanError | None = None
+    def _request(
+        self, model: object, images: object, settings: Settings, extras: dict[str, Any]
+    ) -> _Request:
+        """Load the model and take the fingerprint; none where the audit will report the error."""
+        from torch.utils.data import IterableDataset
+
+        from pytest_pan.config.settings import check
+        from pytest_pan.engine.fingerprint import fingerprint
+        from pytest_pan.inputs.images import Images
+        from pytest_pan.inputs.models import class_names, load_model, name_of
+        from pytest_pan.inputs.transforms import transform_of
+        from pytest_pan.instrument.devices import resolve_device
+
+        plain = _Request(model, images, settings, extras)
         try:
-            audit = self._had(model, images, asked["settings"], tick, extras)
+            check(settings)
+            loaded = load_model(model, extras["arguments"])
+            named = {**extras, "name": name_of(model, loaded, extras["name"])}
+            source = Images(
+                images,
+                transform=extras["transform"],
+                batch_size=settings.batch_size,
+                bad_images=settings.bad_images,
+                seed=settings.seed,
+                workers=settings.workers,
+                device=resolve_device(settings.device),
+                suggested=transform_of(loaded, extras["classes"]),
+            )
+            if isinstance(getattr(images, "dataset", images), IterableDataset):
+                return _Request(loaded, images, settings, named, source)  # a look would use it up
+            found = fingerprint(
+                loaded,
+                source,
+                settings=settings,
+                transform=extras["transform"],
+                pick=extras["outputs"],
+                names=(named["name"], *class_names(extras["classes"], source.class_names)),
+            )
+        except Exception:
+            return plain
+        return _Request(loaded, images, settings, named, source, found.network, found.images)
+
+    def _make(self, request: _Request, tick: Tick) -> _Made:
+        try:
+            audit = self._recall(request, tick)
             self._send(audit, audit=audit.to_json())
         except PanError as error:
             # Its traceback would keep the frames, and with them the activations, to the end.
             failed = error.with_traceback(None)
             failed.__cause__ = failed.__context__ = None
             if isinstance(error, AuditError) and error.audit is not None:
-                self._send(error.audit, audit=error.audit.to_json())
-        return _Made(asked, audit, failed)
+                partial = _identified(error.audit, request.network)
+                self._send(partial, audit=partial.to_json())
+            return _Made(None, failed)
+        return _Made(audit, None)
 
-    def _had(
-        self, model: object, images: object, settings: Settings, tick: Tick, extras: dict[str, Any]
-    ) -> Audit:
-        """From the cache where there is one, or made; several processes make it together, for
-        they would have to agree on what the cache of each says.
+    def _recall(self, request: _Request, tick: Tick) -> Audit:
+        """Take the audit from the cache where there is one, or make it. Several processes make it
+        together: they would have to agree on what the cache of each has.
         """
         processes = self.join()
 
-        def made(model: object, name: str) -> Audit:
+        def compute() -> Audit:
             from pytest_pan.engine.pipeline import run
 
-            return run(
-                model,
-                images,
-                settings=settings,
-                tick=tick,
-                abandoned=lambda audit: self._send(audit, audit=audit.to_json()),
-                processes=processes,
-                **{**extras, "name": name},
-            )
+            def abandoned(audit: Audit) -> None:
+                partial = _identified(audit, request.network)
+                self._send(partial, audit=partial.to_json())
 
-        if self.cache is None or processes.count > 1:
-            return made(model, extras["name"])
+            audit = run(
+                request.model,
+                request.images,
+                settings=request.settings,
+                tick=tick,
+                abandoned=abandoned,
+                processes=processes,
+                **request.extras,
+            )
+            return _identified(audit, request.network)
+
+        if self.cache is None or processes.count > 1 or request.source is None:
+            return compute()
         from pytest_pan.cache.lookup import recall
 
-        return recall(self.cache, model, images, settings=settings, compute=made, **extras)
+        return recall(
+            self.cache,
+            request.images,
+            request.source,
+            fingerprint=request.network,
+            settings=request.settings,
+            compute=compute,
+        )
 
     def join(self) -> Processes:
         """The processes that share this run's audits; joined once."""
@@ -190,9 +268,9 @@ class Ledger:
 
     def judge(self, audit: Audit, limits: Iterable[Limit]) -> tuple[Verdict, ...]:
         """Verdicts on the limits, kept for the report."""
-        from pytest_pan.verdicts.ratchet import hold
+        from pytest_pan.verdicts.baseline_limits import judge_all
 
-        verdicts = hold(audit, limits, self.baselines)
+        verdicts = judge_all(audit, limits, self.baselines)
         for verdict in verdicts:
             self._send(audit, verdict=verdict.to_json())
         return verdicts
@@ -230,36 +308,43 @@ class Ledger:
         return tuple(arrived.whole() for arrived in every)
 
 
-def key(audit: Audit) -> str:
-    """The same for two audits of the same network on the same images with the same settings,
-    wherever the images lie and whatever device it ran on.
+_CHEAP_SHARE, _CHEAP_SECONDS = 0.03, 0.2
+"""What reading all images again may take: a share of the audit's time, or so many seconds."""
+
+
+def _has_same_images(request: _Request, made: _Made) -> bool:
+    """Whether all images are those of the audit, where reading them is cheap enough to see; else
+    the sampled ones, and what their source holds, have to do.
+    """
+    audit = made.audit
+    if audit is None or request.source is None or not audit.seconds:
+        return True
+    allowed = max(_CHEAP_SHARE * sum(audit.seconds.values()), _CHEAP_SECONDS)
+    if audit.seconds.get("load", 0.0) > allowed:
+        return True
+    from pytest_pan.inputs.samples import facts_of_all
+
+    facts = facts_of_all(request.source, seed=request.settings.seed)
+    return all(facts.get(key) == audit.images.get(key) for key in ("digest", "labels"))
+
+
+def _identified(audit: Audit, fingerprint: str) -> Audit:
+    """Return the audit with the fingerprint of its inputs among the facts of the model."""
+    return replace(audit, model={**audit.model, "fingerprint": fingerprint})
+
+
+def key(audit: Audit, *, is_same_machine: bool = True) -> str:
+    """Return the same text for two audits of the same network on the same images with the same
+    settings, wherever the images lie and whatever device it ran on.
+
+    Fingerprints of different machines differ in the last bits, so that they do not count where the
+    audits may be of several.
     """
     images = {name: fact for name, fact in audit.images.items() if name != "source"}
+    model = dict(audit.model)
+    if not is_same_machine:
+        model.pop("fingerprint", None)
     settings = settings_of_figures({"settings": audit.settings.to_json()})
     sites = [site.to_json() for site in audit.sites]
-    parts = [audit.model, images, settings, audit.partial, sites]
+    parts = [model, images, settings, audit.partial, sites]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-class _Same:
-    """Equality by identity that does not keep the object alive, where it can be helped.
-
-    Plain values are compared by value. A dead object equals nothing, so that a new one at its
-    address is not taken for it.
-    """
-
-    def __init__(self, thing: object) -> None:
-        self._get: Callable[[], object]
-        try:
-            self._get = weakref.ref(thing)
-        except TypeError:
-            self._get = lambda: thing
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Same):
-            return NotImplemented
-        mine, theirs = self._get(), other._get()
-        plain = isinstance(mine, str) and isinstance(theirs, str)
-        return mine is not None and (mine is theirs or (plain and mine == theirs))
-
-    __hash__ = None  # type: ignore[assignment]

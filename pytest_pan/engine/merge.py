@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 
 from pytest_pan.engine.audits import key
 from pytest_pan.records.audit import Audit
-from pytest_pan.records.completeness import Collected, Ran, ran
+from pytest_pan.records.completeness import Collected, RunSummary, summarize
 from pytest_pan.records.limits import Verdict
 
 _OF_A_RUN = ("verdicts", "seconds", "environment", "cached", "baseline", "images", "settings")
@@ -33,7 +33,7 @@ def merge(audits: Iterable[Audit]) -> Merged:
     kept: dict[tuple[str, str], Audit] = {}
     same = 0
     for audit in audits:
-        place = key(audit), _found(audit)
+        place = key(audit, is_same_machine=False), _found(audit)
         if place in kept:
             same += 1
             audit = replace(kept[place], verdicts=_united(kept[place].verdicts, audit.verdicts))
@@ -46,7 +46,7 @@ def merge(audits: Iterable[Audit]) -> Merged:
     return Merged(tuple(kept.values()), same, conflicting)
 
 
-def together(runs: Sequence[Ran | None], audits: Sequence[Audit]) -> Ran | None:
+def together(runs: Sequence[RunSummary | None], audits: Sequence[Audit]) -> RunSummary | None:
     """What was expected of all these runs and what came of it, in sums; of the audits, which are
     the merged ones, each once. None where a run does not say.
     """
@@ -57,7 +57,7 @@ def together(runs: Sequence[Ran | None], audits: Sequence[Audit]) -> Ran | None:
         name: sum(getattr(run.collected, name) for run in known)
         for name in (field.name for field in fields(Collected))
     }
-    return ran(Collected(**sums), sum(run.had for run in known), audits)
+    return summarize(Collected(**sums), sum(run.fulfilled for run in known), audits)
 
 
 def _found(audit: Audit) -> str:
@@ -65,6 +65,7 @@ def _found(audit: Audit) -> str:
     that were skipped are named from the folder on, which may lie elsewhere on each machine.
     """
     body = {name: part for name, part in audit.to_json().items() if name not in _OF_A_RUN}
+    body["model"] = {k: v for k, v in audit.model.items() if k != "fingerprint"}
     folder = str(audit.images.get("source", ""))
     body["skips"] = [{**skip, "what": skip["what"].removeprefix(folder)} for skip in body["skips"]]
     return json.dumps(body, sort_keys=True, default=str)

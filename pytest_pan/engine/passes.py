@@ -99,11 +99,13 @@ class Round:
         started = now(self._device)
         if shared.swap is not None:
             shared.swap.begin(part.first)
-        images = shared.this.inputs(part.images) if shared.this.inputs else part.images
+        images = part.images.clone()  # the model may write to it: no other pass, no user sees that
+        if shared.this.inputs is not None:
+            images = shared.this.inputs(images)
         gpus = [images.device] if images.is_cuda else []
         fork = nullcontext() if keeps_draws else torch.random.fork_rng(gpus)
         with fork, tapped(tap):  # not around the loop: a Dataset may run convolutions of its own
-            tap.begin()
+            tap.begin(len(part))
             output: object = self._model(images)
         self._tell_skips(shared)
         for observer in shared.observers.values():

@@ -15,6 +15,7 @@ from pytest_pan.engine.passes import Batch, Round, now
 from pytest_pan.inputs.folders import Transform
 from pytest_pan.inputs.images import Images
 from pytest_pan.inputs.models import class_names, load_model, model_facts, name_of
+from pytest_pan.inputs.transforms import transform_of
 from pytest_pan.instrument import devices
 from pytest_pan.instrument.gate import borrowed, on_device
 from pytest_pan.instrument.halves import Halves
@@ -152,6 +153,7 @@ def _run(
         seed=settings.seed,
         workers=settings.workers,
         device=device,
+        suggested=transform_of(loaded, classes),
     )
     shard = source(shard=(processes.rank, processes.count))
     facts = model_facts(loaded, name_of(model, loaded, name))
@@ -179,7 +181,8 @@ def _run(
         skips=(),
         seconds={"load": 0.0, "forward": 0.0},
     )
-    return _Job(context, shard, source, tick, abandoned, start).run()
+    whole = partial(source, keep_repeated=processes.count > 1)
+    return _Job(context, shard, whole, tick, abandoned, start).run()
 
 
 @dataclass
@@ -309,7 +312,7 @@ class _Job:
         facts = source.facts()
         self.digest = facts["digest"]
         self.file_skips = tuple(source.skips)
-        self.audit = replace(self.audit, images=facts)
+        self.audit = replace(self.audit, images=facts, notes=(*self.audit.notes, *source.notes))
 
     def _check_same(self, source: Images) -> None:
         if source.facts()["digest"] != self.digest:

@@ -1,4 +1,4 @@
-"""What an audit would examine, told by one forward pass on zeros: no images needed."""
+"""Preview of what an audit would examine, from one forward pass on zeros: no images needed."""
 
 from __future__ import annotations
 
@@ -53,13 +53,14 @@ class Preview:
 def preview(
     model: object, shape: tuple[int, int, int], *, arguments: Mapping[str, Any] | None = None
 ) -> Preview:
-    """Runs the model once, on the CPU, on one image of zeros; it stays as it is.
+    """Run the model once, on the CPU, on one image of zeros; the model stays as it is.
 
     ``model`` and ``arguments`` as of :func:`pytest_pan.audit`. Raises :class:`InputError` for a
     model that cannot be loaded, or that raises on an image of this ``shape`` (C, H, W).
     """
     cpu = torch.device("cpu")
     loaded = load_model(model, arguments)
+    label = repr(model) if isinstance(model, str) else type(loaded).__name__
     sites: dict[str, Site] = {}
     skips: dict[str, str] = {}
 
@@ -73,14 +74,14 @@ def preview(
         tap = Tap(ready, see, skips.__setitem__)
         try:
             with tapped(tap):
-                tap.begin()
+                tap.begin(1)
                 ready(torch.zeros(1, *shape))
         except PanError:
             raise
         except Exception as error:
             raise InputError(
                 f"{type(error).__name__}: {error}",
-                where=f"model {model!r} on an image of zeros of {'x'.join(map(str, shape))}",
+                where=f"model {label} on an image of zeros of {'x'.join(map(str, shape))}",
                 next="Does it take images of another --size, or of another number of --channels?",
             ) from error
     skips |= dict(unseen_convolutions(loaded, {*sites, *skips}))

@@ -1,4 +1,4 @@
-"""Whether a model or images are still what they were: digests of contents, not of objects."""
+"""Digests of models and images."""
 
 from __future__ import annotations
 
@@ -9,24 +9,9 @@ import torch
 from torch import Tensor, nn
 
 
-def fingerprint(thing: object) -> str:
-    """A digest of a model's weights and geometry or of a tensor's values; empty for anything else,
-    and for a model that has no values yet.
-    """
-    try:
-        if isinstance(thing, nn.Module):
-            return model_digest(thing)
-        if isinstance(thing, Tensor):
-            kind = f"{thing.dtype} {tuple(thing.shape)}".encode()
-            return hashlib.sha256(kind + raw_bytes(thing)).hexdigest()
-    except (RuntimeError, ValueError, NotImplementedError):  # lazy, meta: the audit will say so
-        pass
-    return ""
-
-
 def model_digest(model: nn.Module) -> str:
-    """SHA-256 of class names and geometry, and of the names, types, shapes and bytes of the
-    state dict.
+    """Return the SHA-256 of a model: its class names and geometry, and the names, types, shapes
+    and bytes of its state dict.
     """
     digest = hashlib.sha256()
     for path, module in model.named_modules():
@@ -41,19 +26,19 @@ def model_digest(model: nn.Module) -> str:
 
 
 def image_digests(images: Tensor) -> tuple[bytes, ...]:
-    """SHA-256 of the type, shape and values of each image: images (N, ...)."""
+    """Return the SHA-256 of the type, shape and values of each image: images (N, ...)."""
     kind = f"{images.dtype} {tuple(images.shape[1:])}".encode()
     plain = images.detach().cpu().contiguous()
     return tuple(hashlib.sha256(kind + raw_bytes(image)).digest() for image in plain)
 
 
 def combined(digests: Iterable[bytes]) -> str:
-    """One digest of many images: SHA-256 of their own, in order, however they came in batches."""
+    """Return one digest of many: SHA-256 of their own, in order, whatever the batch size."""
     return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def raw_bytes(tensor: Tensor) -> memoryview:
-    """The values as they lie in memory, in the order of the indices."""
+    """Return the bytes of the values, in the order of the indices."""
     plain = tensor.detach().cpu()
     if plain.is_quantized:
         plain = plain.int_repr()

@@ -3,49 +3,68 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from torch import Tensor
 
+from pytest_pan.inputs.file_search import IMAGE_SUFFIXES, FileSearch
+from pytest_pan.inputs.names import printable
+from pytest_pan.inputs.pictures import Transform as Transform
+from pytest_pan.inputs.pictures import to_rgb
 from pytest_pan.records.audit import Skip
 from pytest_pan.records.errors import InputError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif")
 WHAT_IMAGES_CAN_BE = "a tensor (N, C, H, W), a Dataset, a DataLoader, or a folder of image files"
-
-Transform = Callable[[Any], Tensor]
 
 
 class ImageFolder:
     """Image files below a folder, by name; one level of class folders gives labels.
 
-    Items are (image, label) or image alone; a broken file is a :class:`Skip` where that is
-    allowed and an :class:`InputError` that names it where it is not.
+    Items are (image, label) or image alone: every picture is converted to RGB and goes through the
+    ``transform``, if there is one. The EXIF orientation is ignored, as torchvision does. A broken
+    file is a :class:`Skip` with ``skip_broken`` and else an :class:`InputError`.
     """
 
-    def __init__(self, path: Path, transform: Transform, *, skip_broken: bool = False) -> None:
+    def __init__(
+        self, path: Path, transform: Transform | None = None, *, skip_broken: bool = False
+    ) -> None:
         if not path.is_dir():
             raise InputError(
-                "no such folder", where="images", got=str(path), allowed=WHAT_IMAGES_CAN_BE
+                "no such folder",
+                where="images",
+                got=printable(str(path)),
+                allowed=WHAT_IMAGES_CAN_BE,
             )
-        files = sorted(
-            p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()
-        )
-        if not files:
+        search = FileSearch(path)
+        self.files, self.notes = search.files, search.notes
+        if not self.files:
             raise InputError(
                 "no image files",
-                where=str(path),
+                where=printable(str(path)),
+                got=", ".join(self.notes),
                 allowed="files ending in " + " ".join(IMAGE_SUFFIXES),
                 next="Subfolders are searched; one a class gives labels.",
             )
-        self.files, self._transform, self._skip_broken = files, transform, skip_broken
-        nested = all(file.parent != path for file in files)
-        folders = {file.relative_to(path).parts[0] for file in files} if nested else set()
-        self.classes: list[str] = sorted(folders)
-        self._root = path
+        self._root, self._skip_broken = path, skip_broken
+        self._transform = transform
+        self._set_classes()
+
+    def _set_classes(self) -> None:
+        """Take the folders directly below the root for classes, unless files lie beside them."""
+        beside = [file.name for file in self.files if file.parent == self._root]
+        folders = {self._folder_of(file) for file in self.files if file.parent != self._root}
+        self._folders: list[str] = [] if beside else sorted(folders)
+        self.classes = [printable(name) for name in self._folders]
+        """Names of the classes by number; empty without class folders."""
+        if beside and folders:
+            others = len(beside) - 1
+            more = f" and {others} other file{'s' * (others > 1)} lie" if others else " lies"
+            stray = f"{printable(beside[0])}{more} beside the class folders"
+            self.notes = (*self.notes, f"labels not used: {stray}")
+
+    def _folder_of(self, file: Path) -> str:
+        return file.relative_to(self._root).parts[0]
 
     def __len__(self) -> int:
         return len(self.files)
@@ -54,38 +73,26 @@ class ImageFolder:
         file = self.files[index]
         try:
             with warnings.catch_warnings(action="ignore"), Image.open(file) as opened:
-                image = opened.convert("RGB")
+                image = to_rgb(opened)
+        except InputError as error:
+            return self._unread(file, error.what, error.next.rstrip("."), error)
         except Exception as error:  # Pillow raises SyntaxError, ValueError, ... by format
             why = f"broken image file ({type(error).__name__}: {error})"
-            if self._skip_broken:
-                return Skip(what=str(file), why=why)
-            raise InputError(
-                why,
-                where=str(file),
-                next="Mend or remove it, or let broken files be skipped (pan_bad_images = skip).",
-            ) from error
+            return self._unread(file, printable(why), "Mend or remove it", error)
         try:
-            tensor = self._transform(image)
+            made = image if self._transform is None else self._transform(image)
         except Exception as error:
             raise InputError(
-                f"the transform raised {type(error).__name__}: {error}", where=str(file)
+                f"the transform raised {type(error).__name__}: {error}", where=printable(str(file))
             ) from error
-        if not self.classes:
-            return tensor
-        return tensor, self.classes.index(file.relative_to(self._root).parts[0])
+        return (made, self._folders.index(self._folder_of(file))) if self._folders else made
 
-
-def imagenet_transform() -> Transform:
-    """What a folder's images go through when no transform is given: torchvision's evaluation
-    preset for ImageNet (resize 256, centre crop 224, mean and deviation of ImageNet).
-    """
-    from torchvision import transforms
-
-    steps = [
-        transforms.Resize(256),
-        transforms.CenterCrop(224),
-        transforms.ToTensor(),
-        transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-    ]
-    compose: Transform = transforms.Compose(steps)
-    return compose
+    def _unread(self, file: Path, why: str, remedy: str, error: Exception) -> Skip:
+        """Return the skip of a file that cannot be read, or raise where none may be skipped."""
+        if self._skip_broken:
+            return Skip(what=printable(str(file)), why=why)
+        raise InputError(
+            why,
+            where=printable(str(file)),
+            next=f"{remedy}, or let broken files be skipped (pan_bad_images = skip).",
+        ) from error

@@ -1,8 +1,7 @@
-"""Items of a data set as batches: which ones, in which process, and with which random draws."""
+"""Items of a data set as batches, loaded in this process or in others, with seeded draws."""
 
 from __future__ import annotations
 
-import operator
 import os
 import pickle
 import traceback
@@ -13,9 +12,12 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from pytest_pan.inputs.labels import class_numbers
+from pytest_pan.inputs.pictures import Transform, different_sizes, to_tensor
 from pytest_pan.instrument.gate import kept_randomness
 from pytest_pan.records.audit import Skip
 from pytest_pan.records.errors import InputError, PanError
@@ -25,7 +27,7 @@ _LABEL_KEYS = ("label", "labels", "target", "targets", "y")
 
 
 class Indexed(Protocol):
-    """What items are taken from."""
+    """A data set with a length and items by index."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Any: ...
@@ -37,38 +39,54 @@ class Loaded:
 
     images: Tensor = field(default_factory=lambda: torch.empty(0))
     labels: Tensor | None = None
+    unlabelled: str = ""
+    """Why the labels are not used; empty where they are, or where there are none."""
     skips: tuple[Skip, ...] = ()
+    has_pictures: bool = False
+    """Whether images came as PIL images and were made tensors here."""
+    has_ended: bool = False
+    """Whether the data set ended (StopIteration) before the batch was full."""
     error: Exception | None = None
 
     def pin_memory(self) -> Self:
-        """For the DataLoader: images where the GPU can fetch them by itself."""
+        """Move the images to where a GPU can fetch them by itself; the DataLoader calls this."""
         return replace(self, images=self.images.pin_memory())
 
 
-def batches(
-    dataset: Indexed,
-    indices: Sequence[Sequence[int]],
-    *,
-    seed: int,
-    workers: int,
-    pin: bool,
-    where: str,
-) -> Iterator[Loaded]:
-    """The items of these indices, a batch each, loaded by so many processes (0: by this one).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How the items of a data set are read."""
 
-    Python's, numpy's and torch's generators are seeded for each item by ``seed`` and its index, so
-    that random transforms do not depend on the batch or the process. What loading raises is
-    raised here, ``where`` naming the data set.
+    seed: int = 0
+    """For each item, with its index: random transforms depend on neither batch nor process."""
+    workers: int = 0
+    """Processes that load; 0 loads in this one."""
+    pin: bool = False
+    """Whether batches go to a GPU."""
+    where: str = "images"
+    """Name of the data set, for errors."""
+    picture: Transform | None = None
+    """What PIL images go through; None refuses them."""
+    names: tuple[str, ...] = ()
+    """Names of the classes, for labels that are names."""
+
+
+def batches(
+    dataset: Indexed, indices: Sequence[Sequence[int]], reading: Reading
+) -> Iterator[Loaded]:
+    """Yield the items of these indices, a batch each, until the data set ends.
+
+    Python's, numpy's and torch's generators are seeded for each item. Raises what loading raises.
     """
     if not indices:
         return
     with warnings.catch_warnings(action="ignore"):  # as many workers as asked for, by fork
         loader: DataLoader[Any] = DataLoader(
-            _Seeded(dataset, seed),
+            _Seeded(dataset, reading),
             batch_sampler=indices,  # type: ignore[arg-type]
-            num_workers=min(workers, len(indices)),
-            pin_memory=pin,
-            collate_fn=_Collate(where),
+            num_workers=min(reading.workers, len(indices)),
+            pin_memory=reading.pin,
+            collate_fn=_Collate(reading),
             generator=torch.Generator(),  # or it would draw from the user's
         )
         arriving = iter(loader)
@@ -77,18 +95,42 @@ def batches(
             if loaded.error is not None:
                 raise loaded.error
             yield loaded
+            if loaded.has_ended:
+                return
     finally:
         del arriving  # ends its processes: an error's traceback would keep them alive
 
 
+def some(
+    dataset: Indexed,
+    places: Sequence[int],
+    reading: Reading,
+    *,
+    collate: Callable[[list[Any]], Any] | None = None,
+) -> Iterator[Tensor]:
+    """Load the images of a few items, (C, H, W) each, with seeded draws; broken files are left out.
+
+    ``collate``: what a DataLoader makes a batch with.
+    """
+    seeded = _Seeded(dataset, reading)
+    for place in places:
+        item = seeded[place]
+        if isinstance(item, Loaded) and item.error is not None:
+            raise item.error
+        if isinstance(item, Skip):
+            continue
+        image = split(item if collate is None else collate([item]))[0]
+        yield image[0] if image.dim() == 4 else image
+
+
 def available_cpus() -> int:
-    """CPUs that this process may use."""
+    """Return the number of CPUs that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 class Transformed(Dataset[Any]):
-    """A data set whose images go through a transform; labels stay."""
+    """A data set whose images go through a transform; labels stay as they are."""
 
     def __init__(self, source: Any, transform: Callable[[Any], Tensor]) -> None:
         self._source, self._transform = source, transform
@@ -105,26 +147,44 @@ class Transformed(Dataset[Any]):
         return self._transform(item)
 
 
+@dataclass(frozen=True, slots=True)
+class _FromPicture:
+    """An item whose PIL image was made a tensor."""
+
+    image: Tensor
+    label: Any
+
+
 class _Seeded(Dataset[Any]):
     """Each item drawn from its own seed, or the error that it raised."""
 
-    def __init__(self, source: Indexed, seed: int) -> None:
-        self._source, self._seed = source, seed
+    def __init__(self, source: Indexed, reading: Reading) -> None:
+        self._source, self._reading = source, reading
 
     def __len__(self) -> int:
         return len(self._source)
 
     def __getitem__(self, index: int) -> Any:
-        (own,) = np.random.SeedSequence((self._seed, index)).generate_state(1, np.uint64)
+        entropy = np.random.SeedSequence((self._reading.seed, index))
+        (own,) = entropy.generate_state(1, np.uint64)
         with kept_randomness(int(own), gpus=False):
             try:
-                return self._source[index]
+                return self._converted(self._source[index])
+            except StopIteration:
+                return Loaded(has_ended=True)
             except Exception as error:
                 return Loaded(error=_portable(error))
 
+    def _converted(self, item: Any) -> Any:
+        """Convert the picture in an item; an item without one stays as it is."""
+        picture, label, _ = _parts(item)
+        if self._reading.picture is None or not isinstance(picture, Image.Image):
+            return item
+        return _FromPicture(self._reading.picture(picture), label)
+
 
 def _portable(error: Exception) -> Exception:
-    """The error itself; from another process, a copy that says where it was raised."""
+    """Return the error itself, or from a worker process a copy that says where it was raised."""
     if get_worker_info() is None:
         return error
     place = "".join(traceback.format_exception(error))
@@ -139,62 +199,74 @@ def _portable(error: Exception) -> Exception:
 
 @dataclass(frozen=True, slots=True)
 class _Collate:
-    """Items as one batch, the broken ones set aside."""
+    """Items as one batch, without the broken ones and what follows the end of the data set."""
 
-    where: str
+    reading: Reading
 
     def __call__(self, items: Sequence[Any]) -> Loaded:
-        failed = next((item for item in items if isinstance(item, Loaded)), None)
-        if failed is not None:
-            return failed
-        skips = tuple(item for item in items if isinstance(item, Skip))
         try:
-            pairs = [split(item) for item in items if not isinstance(item, Skip)]
-            images = [image for image, _ in pairs]
-            if not images:
-                return Loaded(skips=skips)
-            self._check_shapes(images)
-            labels = whole_numbers([label for _, label in pairs], len(images))
-            return Loaded(torch.stack(images).detach(), labels, skips)
+            return self._batch(items)
         except Exception as error:
             return Loaded(error=_portable(error))
 
-    def _check_shapes(self, images: Sequence[Tensor]) -> None:
-        if any(image.shape != images[0].shape for image in images):
-            shapes = sorted({tuple(image.shape) for image in images})
-            raise InputError(
-                "images of different shapes in one batch",
-                where=self.where,
-                got=", ".join(map(str, shapes[:3])),
-                next="Resize and crop them to one shape in the transform.",
-            )
+    def _batch(self, items: Sequence[Any]) -> Loaded:
+        stops = (place for place, item in enumerate(items) if isinstance(item, Loaded))
+        stop = next(stops, len(items))
+        has_ended = stop < len(items)
+        if has_ended and items[stop].error is not None:
+            return items[stop]  # type: ignore[no-any-return]
+        whole = [item for item in items[:stop] if not isinstance(item, Skip)]
+        batch = Loaded(
+            skips=tuple(item for item in items[:stop] if isinstance(item, Skip)),
+            has_pictures=any(isinstance(item, _FromPicture) for item in whole),
+            has_ended=has_ended,
+        )
+        if not whole:
+            return batch
+        pairs = [split(item) for item in whole]
+        images = [image for image, _ in pairs]
+        self._check_shapes(images, batch.has_pictures)
+        labels, why = class_numbers([label for _, label in pairs], len(pairs), self.reading.names)
+        return replace(batch, images=torch.stack(images).detach(), labels=labels, unlabelled=why)
 
-
-def whole_numbers(given: Any, count: int) -> Tensor | None:
-    """Class labels (N,) where each image has a whole number; masks and names are none."""
-    try:
-        known = torch.tensor([operator.index(label) for label in given])
-    except (TypeError, RuntimeError):
-        return None
-    return known if len(known) == count else None
+    def _check_shapes(self, images: Sequence[Tensor], has_pictures: bool) -> None:
+        shapes = sorted({tuple(image.shape) for image in images})
+        if len(shapes) == 1:
+            return
+        if has_pictures and self.reading.picture is to_tensor:
+            raise different_sizes(shapes, self.reading.where)
+        raise InputError(
+            "images of different shapes in one batch",
+            where=self.reading.where,
+            got=", ".join(map(str, shapes[:3])),
+            next="Resize and crop them to one shape in the transform (fixture pan_transform).",
+        )
 
 
 def _image_key(item: Mapping[Any, Any]) -> str:
     return next((key for key in _IMAGE_KEYS if key in item), "")
 
 
-def split(item: Any) -> tuple[Tensor, Any]:
-    """The image(s) and the label(s) of what a data set or a loader gives."""
-    label: Any = None
+def _parts(item: Any) -> tuple[Any, Any, str]:
+    """Return the image, the label and a description of an item or of a batch of a loader."""
     if isinstance(item, Mapping):
-        image = item.get(_image_key(item))
         label = next((item[key] for key in _LABEL_KEYS if key in item), None)
-        got = f"a dict with {', '.join(map(str, item))}"
-    elif isinstance(item, tuple | list) and item:
-        image, label = item[0], item[1] if len(item) > 1 else None
-        got = f"a {type(item).__name__} that begins with {type(image).__name__}"
-    else:
-        image, got = item, type(item).__name__
+        keys = ", ".join(map(str, item))
+        return item.get(_image_key(item)), label, f"a dict with {keys}"
+    if isinstance(item, tuple | list) and item:
+        what = f"a {type(item).__name__} that begins with {type(item[0]).__name__}"
+        return item[0], item[1] if len(item) > 1 else None, what
+    return item, None, type(item).__name__
+
+
+def split(item: Any) -> tuple[Tensor, Any]:
+    """Return the image(s) and the label(s) of what a data set or a loader gives.
+
+    Raises :class:`InputError` for anything but dense tensors.
+    """
+    if isinstance(item, _FromPicture):
+        return item.image, item.label
+    image, label, got = _parts(item)
     if not isinstance(image, Tensor):
         raise InputError(
             "an item of the images",
@@ -202,4 +274,18 @@ def split(item: Any) -> tuple[Tensor, Any]:
             allowed="a tensor, (tensor, label), or a dict with " + " or ".join(_IMAGE_KEYS),
             next="Turn pictures into tensors by a transform.",
         )
+    check_dense(image)
     return image, label
+
+
+def check_dense(images: Tensor) -> None:
+    """Raise :class:`InputError` for tensors without values or with another layout than rows."""
+    if images.is_meta:
+        kind, remedy = "a meta tensor, which has no values", "Load the images for real."
+    elif images.is_nested:
+        kind, remedy = "a nested tensor", "Resize the images to one shape and stack them."
+    elif images.layout != torch.strided:
+        kind, remedy = f"a tensor of layout {images.layout}", "Convert it by to_dense()."
+    else:
+        return
+    raise InputError("images", got=kind, allowed="dense tensors with values", next=remedy)

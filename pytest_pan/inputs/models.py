@@ -16,7 +16,7 @@ from pytest_pan.records.errors import ConfigError, InputError
 
 
 def load_model(model: object, arguments: Mapping[str, Any] | None = None) -> nn.Module:
-    """A model from an ``nn.Module`` or from ``"module:callable"``, called with ``arguments``.
+    """Return an ``nn.Module``, or the one that ``"module:callable"`` gives with ``arguments``.
 
     Wrappers of torch.compile and of data parallelism are taken off. Raises :class:`InputError`
     for TorchScript, for what is no module, and for a callable that fails (a missing weights file).
@@ -52,7 +52,10 @@ def load_model(model: object, arguments: Mapping[str, Any] | None = None) -> nn.
 
 
 def called(spec: str, arguments: Mapping[str, Any], what: str) -> object:
-    """What ``"module:callable"`` gives, called with ``arguments``; a model itself is not called."""
+    """Import ``"module:callable"`` and call it with ``arguments``; a model itself is not called.
+
+    Errors say ``what`` it is for, such as "model".
+    """
     target = named(spec, what)
     try:
         return target if isinstance(target, nn.Module) else target(**arguments)
@@ -65,7 +68,7 @@ def called(spec: str, arguments: Mapping[str, Any], what: str) -> object:
 
 
 def named(spec: str, what: str) -> Any:
-    """The object that ``"module:attribute"`` names; ``what`` it is to be, for the error."""
+    """Import the object that ``"module:attribute"`` names; errors say ``what`` it is for."""
     module, _, attribute = spec.partition(":")
     if not module or not attribute:
         raise InputError(
@@ -88,8 +91,9 @@ def named(spec: str, what: str) -> Any:
 
 
 def untrained(model: nn.Module, *, seed: int = 0) -> nn.Module:
-    """A copy of the model with every module's parameters drawn anew: a second reference beside
-    the floor, for the PANs that an architecture shows before it has learned anything.
+    """Return a copy of the model with all parameters initialised anew.
+
+    Its PANs are those that the architecture shows before it has learned anything.
     """
     twin = copy.deepcopy(model)
     with kept_randomness(seed):
@@ -101,13 +105,13 @@ def untrained(model: nn.Module, *, seed: int = 0) -> nn.Module:
 
 
 def name_of(given: object, model: nn.Module, name: str = "") -> str:
-    """What an audit calls a model: as told, as ``"module:callable"`` says, or by its class."""
+    """Return ``name``, or the name of the callable in ``"module:callable"``, or of the class."""
     called = given.partition(":")[2] if isinstance(given, str) else ""
     return name or called or type(model).__name__
 
 
 def model_facts(model: nn.Module, name: str = "") -> dict[str, Any]:
-    """Name, digest and parameter count: what a reader needs to know which model it was."""
+    """Return what identifies a model: name, digest and number of parameters."""
     return {
         "name": name or type(model).__name__,
         "digest": model_digest(model),
@@ -118,8 +122,8 @@ def model_facts(model: nn.Module, name: str = "") -> dict[str, Any]:
 def class_names(given: object, default: tuple[str, ...]) -> tuple[str, ...]:
     """Return names of classes from a sequence or from torchvision weights (their metadata).
 
-    ``default``: what the images say, where nothing is given. Raises :class:`ConfigError` for
-    anything else.
+    ``default``: the names that the data set has, used where none are given. Raises
+    :class:`ConfigError` for anything else.
     """
     if given is None:
         return default

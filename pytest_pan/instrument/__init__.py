@@ -1,1 +1,1 @@
-"""The only code that knows PyTorch's internals: the seam, sites, capture."""
+"""The only code that depends on PyTorch's internals: the tap, sites, repadding, the gate."""

@@ -1,4 +1,4 @@
-"""What a site's neurons gave, by region: the samples that the statistics are taken of."""
+"""Values of a site's neurons, by region: samples for the statistics."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pytest_pan.records.sites import Site
 
 
 class Samples:
-    """Raw outputs of one site, image after image; two of them merge by adding their maps.
+    """Raw outputs of one site, image after image, mergeable.
 
-    The maps are copies, unless given away: the model's next layer may work in place on them.
+    Maps are copied, unless owned: the model's next layer may write to them.
     """
 
     def __init__(self, site: Site) -> None:
@@ -21,9 +21,9 @@ class Samples:
         self.maps: list[Tensor] = []
 
     def add(self, output: Tensor, *, owned: bool = False) -> int:
-        """Takes one batch (N, C, H, W), or (C, H, W) as N = 1; returns the bytes it holds on to.
+        """Add a batch, (N, C, H, W) or (C, H, W), and return the number of bytes kept.
 
-        Unless it is ``owned``, it is copied.
+        It is copied unless ``owned``.
         """
         batch = (output if output.dim() == 4 else output[None]).detach()
         owned &= batch.is_contiguous()
@@ -31,7 +31,7 @@ class Samples:
         return self.maps[-1].nbytes
 
     def merge(self, other: Samples) -> None:
-        """Adds the other's images behind its own."""
+        """Append the other's images."""
         self.maps += other.maps
 
     @property
@@ -39,27 +39,27 @@ class Samples:
         return sum(len(batch) for batch in self.maps)
 
     def line(self, side: str, distance: int, channels: Tensor | None = None) -> Tensor:
-        """The row or column at a distance from a side, pooled over images: (C, N * length)."""
+        """Return the line at a distance from a side, pooled over images: (C, N * length)."""
         dim, end = (2, side == "B") if side in "TB" else (3, side == "R")
         index = -1 - distance if end else distance
         lines = torch.cat([_of(batch.select(dim, index), channels) for batch in self.maps])
         return lines.transpose(0, 1).reshape(lines.shape[1], -1)
 
     def borders(self) -> list[Tensor]:
-        """Top, bottom, left and right, corners shared: four (C, N * length)."""
+        """Return top, bottom, left and right, corners shared: four (C, N * length)."""
         return [self.line(side, 0) for side in "TBLR"]
 
     @property
     def centre_size(self) -> int:
-        """Number of values in the centre, all channels together."""
+        """Number of values in the centre, over all channels."""
         _, channels, height, width = self.maps[0].shape
         return channels * self.images * (height - 2) * (width - 2)
 
     def centre(self, channels: Tensor | None = None, *, out: Tensor | None = None) -> Tensor:
-        """All but the outermost ring, pooled over images: (C, N (H-2) (W-2)), contiguous.
+        """Return all but the outermost ring, pooled over images: (C, N (H-2) (W-2)), contiguous.
 
-        ``out``, if given, is a flat tensor of at least as many values to put it in: fresh memory
-        for each site would cost more than the copy.
+        ``out``: a flat tensor of at least as many values to write to, since fresh memory for each
+        site would cost more than the copy.
         """
         first = self.maps[0]
         _, count, height, width = first.shape
@@ -75,5 +75,5 @@ class Samples:
 
 
 def _of(batch: Tensor, channels: Tensor | None) -> Tensor:
-    """The batch with these channels only: (N, C, ...) -> (N, P, ...)."""
+    """Select channels: (N, C, ...) -> (N, P, ...)."""
     return batch if channels is None else batch[:, channels]

@@ -1,4 +1,4 @@
-"""What the audit ran on: the facts that explain why two runs may differ."""
+"""Devices: which to run on, and the facts about them that explain why two runs may differ."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pytest_pan.records.errors import ConfigError
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto`` as a GPU or else the CPU; another name as it is, if it can be used here.
+    """Return the device of this name; ``auto`` is a GPU if there is one, else the CPU.
 
-    Of several processes on one machine (torchrun's or xdist's) each takes the next visible GPU, by
-    ``auto`` and by ``cuda``; one process takes the current one.
-    Raises :class:`ConfigError` for a device that does not exist: there is no silent fallback.
+    With ``auto`` and ``cuda``, one process takes the current GPU, and several processes on one
+    machine (torchrun's or xdist's) take the visible GPUs in turn. Raises :class:`ConfigError` for a
+    device that does not exist.
     """
     if name == "auto":
         return torch.device("cuda", _place()) if _cuda() else _CPU
@@ -43,8 +43,9 @@ def _place() -> int:
 
 
 def place(local: int, current: int, count: int) -> int:
-    """Which of ``count`` visible GPUs is that of the process with this number on its machine
-    (xdist's gw0 is 0): they are taken in turn, from the current one on.
+    """Return which of ``count`` visible GPUs a process takes: in turn, from the current one on.
+
+    ``local`` is the number of the process on its machine; xdist's gw0 is 0.
     """
     return (current + local) % count
 
@@ -54,13 +55,13 @@ def _cuda() -> bool:
 
 
 def visible_devices() -> list[str]:
-    """The devices an audit can run on here."""
+    """Return the names of the devices that an audit can run on here."""
     count = torch.cuda.device_count() if _cuda() else 0
     return ["cpu", *(f"cuda:{index}" for index in range(count))]
 
 
 def describe_device(device: torch.device) -> str:
-    """``cuda:0 (NVIDIA H100)`` or ``cpu (2 threads)``."""
+    """Return a text such as ``cuda:0 (NVIDIA H100)`` or ``cpu (2 threads)``."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     threads = torch.get_num_threads()
@@ -68,7 +69,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def describe(device: torch.device) -> str:
-    """The device with all that its figures may depend on, as the header says it."""
+    """Return the device with all that figures may depend on, for the header."""
     if device.type != "cuda":
         return describe_device(device)
     gpu = _gpu(device)
@@ -79,7 +80,7 @@ def describe(device: torch.device) -> str:
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Raises :class:`ConfigError` for TF32 where there is none: float32 would run in its place."""
+    """Raise :class:`ConfigError` for TF32 on a device without it, which would run float32."""
     if precision != "tf32":
         return
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
@@ -93,9 +94,7 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def facts(device: torch.device) -> dict[str, Any]:
-    """Versions, device and the numerical switches of PyTorch as they are now; of what only GPUs
-    have, None on the CPU.
-    """
+    """Return versions, device and numerical switches; facts of GPUs are None on the CPU."""
     cuda = device.type == "cuda"
     return {
         "pytest-pan": package_version(),
@@ -115,7 +114,7 @@ def facts(device: torch.device) -> dict[str, Any]:
 
 
 def arithmetic() -> dict[str, Any]:
-    """What else can change the last bits of a sum, beside versions and device."""
+    """Return what can change the last bits of a sum, besides versions and device."""
     return {
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -128,7 +127,7 @@ _GPU = ("gpu", "gpu_memory", "compute_capability", "cuda", "cudnn", "driver")
 
 
 def _gpu(device: torch.device) -> dict[str, Any]:
-    """Name, bytes of memory, and versions; of the driver, the newest CUDA that it supports."""
+    """Return name, bytes of memory and versions; the driver's is the newest CUDA it supports."""
     gpu = torch.cuda.get_device_properties(device)
     ask_driver = getattr(torch._C, "_cuda_getDriverVersion", None)
     driver = ask_driver() if ask_driver else None  # 13020 is CUDA 13.2
@@ -143,7 +142,7 @@ def _gpu(device: torch.device) -> dict[str, Any]:
 
 
 def package_version() -> str:
-    """Version of this package as installed, or ``source`` where it runs uninstalled."""
+    """Return the version of this package as installed, or ``source`` if it is not."""
     return _version("pytest-pan") or "source"
 
 

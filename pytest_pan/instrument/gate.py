@@ -1,4 +1,4 @@
-"""The one gate into the user's model: what it lets in comes out as it was, also after an error."""
+"""Entry to the user's model: its state, and all of PyTorch's, is as before on leaving."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
 
 from pytest_pan.instrument import numerics
+from pytest_pan.instrument.sites import site_name
 from pytest_pan.records.errors import InputError
 
 _CPU = torch.device("cpu")
@@ -25,16 +27,15 @@ _CPU = torch.device("cpu")
 def borrowed(
     model: nn.Module, *, seed: int, precision: str = "float32", device: torch.device = _CPU
 ) -> Iterator[nn.Module]:
-    """The model in evaluation mode, without gradients, uncompiled, random generators seeded, its
-    forward pass on ``device`` in ``precision``.
+    """Lend the model in evaluation mode, without gradients, uncompiled, random generators seeded.
 
-    Afterwards every module's attributes, flags, hooks, parameters and buffers are what they were,
-    and so are the global generators of Python, numpy and torch (all devices) and the numerical
-    switches (TF32, cuDNN). Not under
-    ``inference_mode``: what the model caches beyond our reach must stay usable in training.
-    Raises :class:`InputError` for lazy modules that never ran.
+    Its forward pass runs on ``device`` in ``precision``. Afterwards every module's attributes,
+    flags, hooks, parameters and buffers are what they were, and so are the global generators of
+    Python, numpy and torch (all devices) and the numerical switches (TF32, cuDNN). This is not
+    ``inference_mode``: tensors that the model caches elsewhere must stay usable in training.
+    Raises :class:`InputError` as :func:`check_ready` does.
     """
-    _refuse_lazy(model)
+    check_ready(model)
     modules = list(model.modules())
     flags = [getattr(module, "training", False) for module in modules]  # frozen scripts: none
     attributes = [(vars(module), _attributes(module)) for module in modules]
@@ -60,21 +61,26 @@ def borrowed(
                 _write_back(tensor, value, requires_grad, grad)
 
 
-def _refuse_lazy(model: nn.Module) -> None:
+def check_ready(model: nn.Module) -> None:
+    """Raise :class:`InputError` if a parameter or buffer is lazy or on the meta device."""
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        kind = "parameter" if isinstance(tensor, nn.Parameter) else "buffer"
         if is_lazy(tensor):
-            kind = "parameter" if isinstance(tensor, nn.Parameter) else "buffer"
             raise InputError(
                 f"lazy {kind} is not initialised",
-                where=name,
+                where=site_name(name),
                 next="Run the model once on one image before the audit.",
+            )
+        if tensor.is_meta:
+            raise InputError(
+                f"{kind} is on the meta device and has no values",
+                where=site_name(name),
+                next="Move the model with to_empty() and load its weights before the audit.",
             )
 
 
 def _eagerly() -> AbstractContextManager[Any]:
-    """Compiled parts of the model run as they were written; where nothing has been compiled,
-    the compiler is not imported for it.
-    """
+    """Run compiled parts of the model uncompiled; do not import the compiler if nothing was."""
     if "torch._dynamo" not in sys.modules:
         return nullcontext()
     stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
@@ -83,8 +89,9 @@ def _eagerly() -> AbstractContextManager[Any]:
 
 @contextmanager
 def kept_randomness(seed: int, *, gpus: bool = True) -> Iterator[None]:
-    """Global generators seeded inside and as before afterwards, so that what is drawn inside is
-    the same each time and the user's own draws are not disturbed; with or without the GPUs'.
+    """Seed the global generators inside the block, and restore them afterwards.
+
+    ``gpus``: include the generators of GPUs.
     """
     python, legacy = random.getstate(), np.random.get_state()
     seeded = gpus and torch.cuda.is_initialized()
@@ -103,12 +110,14 @@ def kept_randomness(seed: int, *, gpus: bool = True) -> Iterator[None]:
 
 
 def on_device(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model itself where it lies on the device already, else a copy there."""
+    """Return the model itself if it is on the device, else a copy there."""
+    if device.type != "meta":
+        check_ready(model)
     places = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
     if places <= {device}:
         return model
     try:
-        return copy.deepcopy(model).to(device)
+        return _deep_copy(model).to(device)
     except Exception as error:
         raise InputError(
             f"cannot copy the model to {device} ({type(error).__name__}: {error})",
@@ -117,13 +126,46 @@ def on_device(model: nn.Module, device: torch.device) -> nn.Module:
         ) from error
 
 
+def copied(model: nn.Module) -> nn.Module:
+    """Return a deep copy of the model; its tensors that have a history lose it.
+
+    Such are the weights that the old ``weight_norm`` and ``spectral_norm`` compute in each forward
+    pass. Raises :class:`InputError` for a model that cannot be copied.
+    """
+    try:
+        return _deep_copy(model)
+    except Exception as error:
+        raise InputError(
+            f"cannot copy the model ({type(error).__name__}: {error})",
+            where=type(model).__name__,
+            next="Does it hold a lock, a file or a generator? Give it a __deepcopy__ without it.",
+        ) from error
+
+
+class _WithoutHistory(TorchFunctionMode):
+    """Lets deepcopy copy tensors that have a history, which it refuses otherwise."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.__deepcopy__ and not args[0].is_leaf:
+            tensor, memo = args
+            if id(tensor) not in memo:
+                memo[id(tensor)] = tensor.detach().clone()
+            return memo[id(tensor)]
+        return func(*args, **(kwargs or {}))
+
+
+def _deep_copy(model: nn.Module) -> nn.Module:
+    with _WithoutHistory():
+        return copy.deepcopy(model)
+
+
 _CONTAINERS = (dict, list, set, deque)
 _Saved = dict[str, tuple[Any, Any]]
-"""By name, an attribute and, where it is a container, what it contained."""
+"""By name: an attribute and, if it is a container, its contents."""
 
 
 def _attributes(module: nn.Module) -> _Saved:
-    """A module's own state: tables of parameters and hooks, flags, caches."""
+    """Return a module's own state: tables of parameters and hooks, flags, caches."""
     saved: _Saved = {}
     for name, value in vars(module).items():
         contents: Any = None
@@ -150,7 +192,7 @@ def _identical(a: Any, b: Any) -> bool:
 
 
 def _leaves(model: nn.Module, attributes: Iterable[tuple[Any, _Saved]]) -> list[Tensor]:
-    """Parameters, buffers and whatever tensors the modules keep, each once."""
+    """Return parameters, buffers and other tensors that the modules hold, each once."""
     found: list[Any] = [*model.parameters(), *model.buffers()]
     for _, saved in attributes:
         for value, contents in saved.values():
@@ -177,7 +219,7 @@ def _grad(tensor: Tensor) -> Tensor | None:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    """Bit for bit, so that NaN equals NaN and an untouched tensor is not written to."""
+    """Return whether two tensors are equal bit for bit: NaN equals NaN."""
     if a.is_quantized or a.layout != torch.strided:
         return False
     return torch.equal(_bits(a), _bits(b))

@@ -1,4 +1,4 @@
-"""Batches in halves, where the device has no memory for the whole."""
+"""Splitting of batches for which the device has no memory."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ import torch
 
 
 class Halves:
-    """Runs work on parts of batches; a part that the device has no memory for, in two halves.
+    """Runs work on batches, in halves if the device runs out of memory.
 
-    ``size``: the number of images that went through after that happened, which all later batches
-    are cut to; None while it did not.
+    ``size`` is the number of images to which batches were cut, and to which later ones are cut at
+    once; None as long as whole batches fit.
     """
 
     def __init__(self) -> None:
         self.size: int | None = None
 
     def run(self, images: int, work: Callable[[range], None]) -> None:
-        """``work`` for all of so many images, in order; it may see the first of a part again.
+        """Call ``work`` with the places of all images, in order.
 
-        Raises what ``work`` raises, and the device's own error where one image is too many.
+        After an out-of-memory error the same places come again, in two parts. Raises what ``work``
+        raises, and the out-of-memory error if a single image does not fit.
         """
+        if not images:
+            return
         size = self.size or images
         for start in range(0, images, size):
             self._attempt(range(start, min(start + size, images)), work)
@@ -33,7 +36,7 @@ class Halves:
         except torch.OutOfMemoryError:
             if len(part) == 1:
                 raise
-        # here, outside the except block, the frames that hold tensors are gone
+        # outside the except block, so that the frames that hold tensors are gone
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
         half = (len(part) + 1) // 2

@@ -1,4 +1,4 @@
-"""The numerical switches of PyTorch: set for an audit, and put back as they were."""
+"""PyTorch's numerical switches: set for an audit, and restored."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import nn
 
 _HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _MATMUL = {"highest": ("ieee", "ieee"), "high": ("tf32", "tf32"), "medium": ("tf32", "bf16")}
-"""What float32 matrix products are allowed to be, on CUDA and on the CPU, by the older name."""
+"""Precisions of float32 matrix products, on CUDA and on the CPU, by the older name."""
 
 
 @contextmanager
 def chosen(precision: str) -> Iterator[None]:
-    """cuDNN's algorithms deterministic and not searched for; TF32 where ``precision`` is tf32.
+    """Make cuDNN deterministic, without benchmarking; allow TF32 if ``precision`` is tf32.
 
-    Afterwards all of it is as it was, also where the model has changed it.
+    All switches are restored afterwards, also if the model changed them.
     """
     cudnn = torch.backends.cudnn
     repeatable = cudnn.deterministic, cudnn.benchmark
@@ -38,8 +38,9 @@ def chosen(precision: str) -> Iterator[None]:
 
 
 def casting(model: nn.Module, precision: str, device: torch.device) -> Callable[..., Any]:
-    """The model's forward pass under autocast for a half precision, and without it for the
-    others, whatever surrounds the audit.
+    """Return the model's forward pass, under autocast for half precisions only.
+
+    An autocast around the audit has no effect.
     """
     forward = model.forward
     dtype = _HALVES.get(precision)
@@ -60,8 +61,9 @@ def _allow_tf32(allowed: bool) -> None:
 
 
 def _switches() -> list[Any]:
-    """What torch 2.9 and later have an ``fp32_precision`` for: matrix products on CUDA and on the
-    CPU, cuDNN's recurrent layers and its convolutions; none in older versions.
+    """Return what has an ``fp32_precision``, in torch 2.9 and later; none in older versions.
+
+    Matrix products on CUDA and on the CPU, cuDNN's recurrent layers and its convolutions.
     """
     cudnn: Any = torch.backends.cudnn
     if not hasattr(cudnn, "fp32_precision"):
@@ -71,7 +73,7 @@ def _switches() -> list[Any]:
 
 
 def _remember() -> Callable[[], None]:
-    """A function that puts the TF32 switches back.
+    """Return a function that restores the TF32 switches.
 
     There are two sets of them. The older names raise when asked while the newer ones disagree
     with them, so the newer ones are made to agree for as long as that takes; and those inherit

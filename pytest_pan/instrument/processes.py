@@ -1,4 +1,4 @@
-"""Processes that share an audit: PyTorch's own, as torchrun starts them. Alone is the usual case.
+"""Processes that share an audit, as torchrun starts them; usually there is only one.
 
 Every process runs the same tests in the same order, sees its share of the images, and has the
 whole result in the end. They meet at named points; one that has failed says so at its next
@@ -25,28 +25,28 @@ from pytest_pan.records.errors import PanError
 _T = TypeVar("_T")
 _FAILED = "pan/failed"
 _BEAT = 0.5
-"""Seconds between the signs of life that tell a dead process from a slow one."""
+"""Seconds between heartbeats, which tell a dead process from a slow one."""
 
 
 class RankError(PanError):
-    """Another process of the audit failed or is gone."""
+    """Another process of the audit failed or ended."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Who we are among the processes of an audit; ``Processes()`` is alone."""
+    """This process's rank among the processes of an audit; ``Processes()`` is a single one."""
 
     rank: int = 0
     count: int = 1
     group: Any = None
-    """Gloo's: what is met about lies on the CPU, whatever the model runs on."""
+    """A Gloo group: what is exchanged is on the CPU, whatever the model runs on."""
     store: Any = None
-    """What the processes share for signs of life; None where somebody else made the group."""
+    """Store for heartbeats; None if the group was made by someone else."""
 
     def meet(self, point: str, thing: _T, *, error: str = "") -> list[_T]:
-        """Everybody's ``thing`` in the order of the ranks, once all have come to this point.
+        """Exchange a ``thing`` with all processes; return them in the order of the ranks.
 
-        Raises :class:`RankError` where another one comes with an error, or to another point.
+        Raises :class:`RankError` if another process comes with an error, or to another point.
         """
         if self.count == 1:
             return [thing]
@@ -67,7 +67,7 @@ class Processes:
         return [each for _, _, each in met]
 
     def agree(self, facts: Mapping[str, Any]) -> None:
-        """Raises :class:`RankError` where the processes are not about to audit the same."""
+        """Raise :class:`RankError` if the processes are not about to audit the same."""
         met = self.meet("beginning", dict(facts))
         for rank, theirs in enumerate(met):
             differ = [name for name in facts if theirs.get(name) != met[0].get(name)]
@@ -79,7 +79,7 @@ class Processes:
                 )
 
     def tell(self, error: BaseException) -> None:
-        """Lets the others know what ended this process's audit, and waits until they do."""
+        """Report the error that ended this process's audit to the others, and wait for them."""
         if self.count == 1 or _heard(error):
             return
         with suppress(RuntimeError, RankError):  # what is told must not be lost in the telling
@@ -90,7 +90,7 @@ class Processes:
                 self.store.delete_key(_FAILED)
 
     def check(self) -> None:
-        """Ends this process's audit where another's has ended, without waiting for a meeting."""
+        """Raise :class:`RankError` if another process has failed; do not wait for the others."""
         if self.store is None:
             return
         try:
@@ -101,7 +101,7 @@ class Processes:
             self.meet("stopped", None)
 
     def total(self, counts: Tensor) -> Tensor:
-        """The sum over all processes; a whole number is exact."""
+        """Return the sum over all processes; integers are exact."""
         if self.count > 1:
             self.meet("sum", None)  # who failed tells it here: a lone sum would wait for ever
             whole = counts.to("cpu", copy=True)
@@ -116,7 +116,7 @@ class Processes:
             raise RankError(f"{self._missing()} in the middle of an audit") from error
 
     def _missing(self) -> str:
-        """Which processes show no sign of life, after a moment to see."""
+        """Return which processes have no heartbeat, after waiting for some."""
         if self.store is None:
             return "another process is gone"
         try:
@@ -131,7 +131,7 @@ class Processes:
 
 
 def _heard(error: BaseException | None) -> bool:
-    """Whether an error goes back to another process's, which all have heard of."""
+    """Return whether an error was caused by another process's, which all know."""
     while error is not None:
         if isinstance(error, RankError):
             return True
@@ -143,10 +143,10 @@ ALONE = Processes()
 
 
 def join() -> Processes:
-    """The processes that torchrun (or a cluster's launcher) started, or alone.
+    """Return the processes that torchrun or another launcher started; one if none did.
 
-    Joins their group, if nobody has; in one that somebody made (by NCCL, say) it makes its own.
-    Raises :class:`RankError` where they cannot be found.
+    Joins their process group, or makes a Gloo group in one that exists. Raises :class:`RankError`
+    if they cannot be found.
     """
     if not dist.is_available():
         return ALONE
@@ -189,7 +189,7 @@ def _beat(store: Any, rank: int, over: threading.Event) -> None:
 
 
 def _leave(over: threading.Event, beating: threading.Thread) -> None:
-    """Before the interpreter goes: a thread inside the store would take the process down."""
+    """Stop the heartbeat before the interpreter exits: a thread in the store would crash it."""
     over.set()
     beating.join()
     if dist.is_initialized():

@@ -1,9 +1,8 @@
-"""Another padding for chosen channels of a convolution: only what the padding reaches is computed.
+"""Swap the padding of chosen channels of a convolution; only outputs it reaches are computed.
 
-An output depends on the padding only where its window reaches over the edge of the map. So the
-interior of the output stays, bit for bit, and the lines along the borders are convolved again
-for the chosen channels, from the map padded in the other mode. Equal to a convolution of the
-whole map padded that way, up to the rounding of a sum in another order.
+The interior of the output stays, bit for bit. The lines along the borders are convolved again for
+the chosen channels, from the map padded in the other mode. This equals a convolution of the whole
+map padded that way, up to the rounding of a sum in another order.
 
 All rows that the padding reaches are one convolution, and so are all columns between them: the
 cells that each line reads are laid side by side, so that a stride of a kernel leads from one line
@@ -19,8 +18,9 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
-from pytest_pan.instrument.tap import ConvCall
+from pytest_pan.instrument.calls import ConvCall
 from pytest_pan.records.plans import MODES
 from pytest_pan.records.sites import Quad
 
@@ -29,7 +29,7 @@ _Pair = tuple[int, int]
 
 
 class NotSwappableError(ValueError):
-    """This padding does not exist for a map of this size; the message says why."""
+    """A map cannot be padded in this mode; the message says why."""
 
 
 def repad(
@@ -40,20 +40,20 @@ def repad(
 ) -> Tensor:
     """Pad these channels of the call's output (all, if None) in another mode, in place.
 
-    ``channels`` (P,) on the output's device; ``generator`` for ``noise``, on the CPU. Returns the
-    output, which is the tensor of the call, written to; ``zeros`` on a zero-padded convolution
-    leaves it as it is. Raises :class:`NotSwappableError` where the map is too small for the mode
-    or a pad before the convolution has cropped it; nothing is written then.
+    ``channels`` (P,), of an image, on the output's device; ``generator`` for ``noise``, on the CPU.
+    Returns the call's output; ``zeros`` on a zero-padded convolution leaves it as it is. Raises
+    :class:`NotSwappableError` if the map is too small for the mode or a pad before the convolution
+    has cropped it; nothing is written then.
     """
-    output = call.output if call.output.dim() == 4 else call.output[None]
+    maps = call.maps
     for lines in repadded_lines(call, channels, mode, generator):
-        lines.write(output, channels)
+        lines.write(maps, channels)
     return call.output
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Output lines along the borders of a map, as they are with another padding."""
+    """Output lines along the borders of a map, computed with another padding."""
 
     strip: _Strip
     block: Tensor
@@ -84,11 +84,12 @@ def repadded_lines(
     source = _Source(call, mode, generator)
     filters = _Filters(call, channels)
     for strip in source.strips:
-        yield Lines(strip, filters.convolve(source, strip))
+        block = filters.convolve(source, strip)
+        yield Lines(strip, block if call.fold == 1 else block.unflatten(1, (call.fold, -1))[0])
 
 
 def swappable(call: ConvCall, mode: str) -> str:
-    """Why the call cannot be padded in this mode; empty if it can."""
+    """Return why the call cannot be padded in this mode; empty if it can."""
     try:
         _check(call, mode)
     except NotSwappableError as error:
@@ -118,10 +119,10 @@ def _check(call: ConvCall, mode: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Geometry:
-    """All that the lines to convolve again follow from."""
+    """Shape of a convolution, which decides the lines to convolve again."""
 
     mode: str
-    """Of the cells that copy others; ``zeros`` where padded cells copy none."""
+    """Mode in which padded cells copy others; ``zeros`` if they copy none."""
     size: _Pair
     amounts: Quad
     kernel: _Pair
@@ -156,10 +157,15 @@ class _Strip:
 
 @lru_cache(maxsize=1024)
 def _strips(at: _Geometry) -> tuple[_Strip, ...]:
-    """What holds every output whose window reaches over an edge, once each.
+    """Return the strips that hold every output whose window reaches over an edge, once each.
 
-    Kept, since an audit asks for the same few in every pass: they lie on the device.
+    Later passes use them too: they are neither inference tensors nor fake ones (torch.export's).
     """
+    with torch.inference_mode(False), _disable_current_modes():
+        return _new_strips(at)
+
+
+def _new_strips(at: _Geometry) -> tuple[_Strip, ...]:
     (top, bottom), (left, right) = _interior(at, 0), _interior(at, 1)
     found = []
     if top or bottom < at.map[0]:
@@ -170,7 +176,7 @@ def _strips(at: _Geometry) -> tuple[_Strip, ...]:
 
 
 def _strip(at: _Geometry, axis: int, between: _Pair, extent: _Pair) -> _Strip:
-    """The lines before and after ``between`` along the axis, over an extent of the other one."""
+    """Return the lines before and after ``between`` along the axis, over an extent across it."""
     other = 1 - axis
     first, last = slice(0, between[0]), slice(between[1], at.map[axis])
     lines = torch.cat([torch.arange(part.start, part.stop) for part in (first, last)])
@@ -220,7 +226,7 @@ class _Source:
         geometry = _Geometry(
             mode="zeros" if mode in ("mean", "partial", "noise") else mode,
             size=call.size,
-            amounts=call.pad.amounts,
+            amounts=call.pad.quad,
             kernel=call.kernel,
             stride=call.stride,
             dilation=call.dilation,
@@ -228,10 +234,10 @@ class _Source:
             device=self.map.device,
         )
         self.strips = _strips(geometry)
-        self._fill = self._filling(call.pad.amounts, generator)
+        self._fill = self._filling(call.pad.quad, generator)
 
     def _filling(self, amounts: Quad, generator: torch.Generator | None) -> Tensor | None:
-        """What padded cells hold where they hold no copy: (N, C, 1, 1), or the whole padded map."""
+        """Return values of padded cells that are no copies: (N, C, 1, 1), or the padded map."""
         if self.mode not in ("mean", "noise"):
             return None
         values = self.map if self.map.dtype == torch.float64 else self.map.float()
@@ -245,7 +251,7 @@ class _Source:
         return (mean + deviation * draws).to(self.map.dtype)
 
     def window(self, strip: _Strip, inputs: Tensor | None) -> Tensor:
-        """The padded cells that a strip's outputs read, of these input channels: (N, C, h, w)."""
+        """Return the padded cells that a strip's outputs read: (N, C, h, w)."""
         cells = _taken(self.map, strip.cells, strip.axis, inputs)
         if strip.empty is None:
             return cells
@@ -262,10 +268,7 @@ class _Source:
 def _taken(
     whole: Tensor, places: tuple[Tensor, Tensor], axis: int, inputs: Tensor | None
 ) -> Tensor:
-    """Copies of a map's cells (N, C, H, W), of some channels: (N, P, h, w).
-
-    What leaves the least of the map goes first: the few lines, or fewer channels still.
-    """
+    """Return cells of a map (N, C, H, W), of some channels: (N, P, h, w); the least part first."""
     lines, channels = whole.shape[2 + axis], whole.shape[1]
     if inputs is not None and len(inputs) * lines < channels * len(places[axis]):
         whole, inputs = whole.index_select(1, inputs), None
@@ -283,6 +286,9 @@ class _Filters:
         self._weight, self._bias, self._groups = call.weight, call.bias, call.groups
         if channels is None:
             return
+        if call.fold > 1:  # the channels of each image
+            firsts = torch.arange(call.fold, device=channels.device) * call.channels
+            channels = (firsts[:, None] + channels).flatten()
         self._weight = call.weight[channels]
         self._bias = None if call.bias is None else call.bias[channels]
         if call.groups > 1:  # each chosen filter becomes a group with its own copy of the inputs
@@ -293,7 +299,7 @@ class _Filters:
             self._groups = len(channels)
 
     def convolve(self, source: _Source, strip: _Strip) -> Tensor:
-        """A strip's outputs: (N, P, h, w)."""
+        """Return a strip's outputs: (N, P, h, w)."""
         cells = source.window(strip, self._inputs)
         scaled = source.mode == "partial"
         bias = None if scaled else self._bias
@@ -306,7 +312,7 @@ class _Filters:
 
 
 def _write(output: Tensor, block: Tensor, channels: Tensor | None, strip: _Strip) -> None:
-    """Puts a strip's outputs, (N, P, h, w), in their place."""
+    """Write a strip's outputs, (N, P, h, w), to their place."""
     chosen = slice(None) if channels is None else channels
     dim, done = 2 + strip.axis, 0
     for lines in strip.lines:
@@ -317,7 +323,7 @@ def _write(output: Tensor, block: Tensor, channels: Tensor | None, strip: _Strip
 
 
 def _cells(mode: str, size: int, first: int, last: int) -> Tensor:
-    """Which cell of the map each cell of the padded line copies: (first + size + last,), or -1."""
+    """Return the cell that each cell of a padded line copies, or -1: (first + size + last,)."""
     at = torch.arange(-first, size + last)
     if mode == "zeros":
         return torch.where((at >= 0) & (at < size), at, _FILL)
@@ -333,7 +339,7 @@ def _cells(mode: str, size: int, first: int, last: int) -> Tensor:
 
 
 def _interior(at: _Geometry, axis: int) -> _Pair:
-    """First and one past the last output along an axis whose window stays inside the map."""
+    """Return the outputs along an axis whose windows stay inside the map: first, last + 1."""
     first = at.amounts[2 * axis]
     stride, size = at.stride[axis], at.size[axis]
     span = at.dilation[axis] * (at.kernel[axis] - 1) + 1

@@ -1,23 +1,47 @@
-"""What a padded convolution is: its padding on four sides, and how much of it is consumed."""
+"""Geometry of padded convolutions: pads, consumed padding, and reasons not to examine a layer."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pytest_pan.records.sites import Quad, Reliability, Site
 
 SMALL_MAP = 7
-"""Maps up to this side are examined but marked: the authors say the method weakens there."""
+"""Side up to which maps are of low reliability (PAN section 3)."""
+
+UNCLEAR = "padded, cannot tell how much"
+UNFOLDED = "im2col (unfold) with padding: its product with the weights is not seen as a convolution"
+OTHER_BATCH = "its batch is not that of the images"
+"""Followed by ``, in N groups`` where the channels may be those of several images."""
+OTHER_THREAD = "runs in another thread"
+HIDDEN = "out of sight of torch function modes"
+SCRIPTED = "TorchScript: its convolutions cannot be seen"
+QUANTISED = "quantised convolution: it pads inside its kernel"
+WITHOUT_PADDING = " (no padding)"
+"""Ending of a reason for a layer that cannot be seen, but is known to pad nothing."""
+
+_INCOMPLETE = (UNCLEAR, UNFOLDED, f"{OTHER_BATCH}, in", OTHER_THREAD, HIDDEN, SCRIPTED, QUANTISED)
+
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pad:
-    """A spatial padding: amounts on the sides T, B, L, R (negative crops), its mode and value."""
+    """Padding of a tensor: amounts at both ends of each dimension, mode and value."""
 
-    amounts: Quad
+    amounts: tuple[int, ...]
+    """First and last end of each dimension; T, B, L, R for a map. Negative amounts crop."""
     mode: str
     value: float = 0.0
+    is_unclear: bool = False
+    """Whether the tensor may have more padding than the amounts say."""
+
+    @property
+    def quad(self) -> Quad:
+        """Amounts of the last two dimensions: T, B, L, R."""
+        return _quad(self.amounts[-4:])
 
     @property
     def visible(self) -> bool:
@@ -25,48 +49,55 @@ class Pad:
         return any(amount > 0 for amount in self.amounts)
 
     def then(self, other: Pad) -> Pad:
-        """Both pads as one, ``other`` outside; modes that no single pad equals are joined by ``+``.
+        """Return both pads as one, ``other`` outside.
 
-        What ``other`` adds on a side that this one cropped is padding of the cropped map.
+        Modes that no single pad equals are joined by ``+``. What ``other`` adds on a side that this
+        pad cropped is padding of the cropped map.
         """
         sides = zip(self.amounts, other.amounts, strict=True)
-        amounts = _quad([outer if inner < 0 < outer else inner + outer for inner, outer in sides])
+        amounts = tuple(outer if inner < 0 < outer else inner + outer for inner, outer in sides)
+        unclear = self.is_unclear or other.is_unclear
         if not (self.visible and other.visible):
-            return replace(self if self.visible else other, amounts=amounts)
+            return replace(self if self.visible else other, amounts=amounts, is_unclear=unclear)
         if self._extended_by(other):
-            return replace(self, amounts=amounts)
-        return Pad(amounts=amounts, mode=f"{self.mode}+{other.mode}")
+            return replace(self, amounts=amounts, is_unclear=unclear)
+        return Pad(amounts=amounts, mode=f"{self.mode}+{other.mode}", is_unclear=unclear)
 
     def _extended_by(self, other: Pad) -> bool:
-        """Whether one pad with both amounts does the same; a reflection of a reflection does not,
-        unless one pads rows and the other columns.
+        """Return whether one pad with both amounts equals the two pads.
+
+        A reflection of a reflection is no single reflection, unless one pads rows and the other
+        columns.
         """
         if (self.mode, self.value) != (other.mode, other.value):
             return False
-        axes = [(any(pad.amounts[:2]), any(pad.amounts[2:])) for pad in (self, other)]
-        apart = not any(a and b for a, b in zip(*axes, strict=True))
+        ends = [
+            [any(pad.amounts[at : at + 2]) for at in range(0, len(pad.amounts), 2)]
+            for pad in (self, other)
+        ]
+        apart = not any(a and b for a, b in zip(*ends, strict=True))
         return apart or self.mode in ("zeros", "constant", "replicate")
 
 
 NO_PAD = Pad(amounts=(0, 0, 0, 0), mode="zeros")
 
 
-def explicit_pad(amounts: Sequence[int], mode: str, value: float | None) -> Pad | None:
-    """A ``F.pad`` call's arguments (last dimension first) as a Pad; None if it pads channels."""
+def explicit_pad(amounts: Sequence[int], mode: str, value: float | None, dims: int = 2) -> Pad:
+    """Return the arguments of an ``F.pad`` call (last dimension first) on so many dimensions."""
     sides = [int(amount) for amount in amounts]
-    if any(sides[4:]):
-        return None
-    left, right, top, bottom = (*sides, 0, 0, 0, 0)[:4]
+    pairs = [(*sides[at : at + 2], 0)[:2] for at in range(0, len(sides), 2)]
+    pairs += [(0, 0)] * (dims - len(pairs))
     fill = float(value or 0.0)
     if mode == "constant":
         mode = "constant" if fill else "zeros"
-    return Pad(amounts=(top, bottom, left, right), mode=mode, value=fill)
+    flat = tuple(amount for pair in reversed(pairs) for amount in pair)
+    return Pad(amounts=flat, mode=mode, value=fill)
 
 
 def own_pad(
     padding: str | int | Sequence[int], kernel: Sequence[int], dilation: Sequence[int]
 ) -> Pad:
-    """The ``padding=`` of a convolution as a Pad; ``"same"`` puts the odd cell at the end."""
+    """Return a convolution's ``padding=`` as a Pad; ``"same"`` puts the odd cell at the end."""
     if padding == "same":
         totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         rows, columns = totals
@@ -79,14 +110,16 @@ def own_pad(
 
 
 def pair(value: int | Sequence[int]) -> tuple[int, int]:
-    """``3`` or ``(3,)`` as ``(3, 3)``, ``(1, 7)`` as it is; numpy's integers become plain ones."""
+    """Return one or two numbers as two plain integers: ``3`` and ``(3,)`` give ``(3, 3)``."""
     if not isinstance(value, Sequence):
         return int(value), int(value)
     return int(value[0]), int(value[-1])
 
 
-def consumed(pad: Quad, size: Sequence[int], span: Sequence[int], stride: Sequence[int]) -> Quad:
-    """Padding that windows reach on each side (Mind the Pad; docs/method.md).
+def consumed(
+    pad: Sequence[int], size: Sequence[int], span: Sequence[int], stride: Sequence[int]
+) -> Quad:
+    """Return the padding that windows reach on each side (Mind the Pad; docs/method.md).
 
     How deep the outermost line lies that a kernel cell reads: a dilated kernel, or a stride beyond
     the kernel, may leave out lines in between. ``size`` (H, W) before padding, ``span`` the dilated
@@ -103,17 +136,17 @@ def consumed(pad: Quad, size: Sequence[int], span: Sequence[int], stride: Sequen
 
 
 def is_uneven(site: Site) -> bool:
-    """Whether opposite sides of the site consume different amounts of padding."""
+    """Return whether opposite sides of the site consume different amounts of padding."""
     top, bottom, left, right = site.consumed
     return top != bottom or left != right
 
 
 def why_not(kernel: Sequence[int], pad: Pad, map: Sequence[int]) -> str:
-    """Why a convolution is not examined; empty if it is. ``map``: (H, W) of its output."""
+    """Return why a convolution is not examined; empty if it is. ``map``: (H, W) of its output."""
     if tuple(kernel) == (1, 1):
         return "1x1 kernel"
     if not pad.visible:
-        return "no padding"
+        return UNCLEAR if pad.is_unclear else "no padding"
     height, width = map
     if (height - 2) * (width - 2) < max(height, width) or min(height, width) < 3:
         return f"map {height}x{width} too small: its centre has fewer values than a border"
@@ -121,8 +154,21 @@ def why_not(kernel: Sequence[int], pad: Pad, map: Sequence[int]) -> str:
 
 
 def reliability(map: Sequence[int]) -> Reliability:
-    """``low`` for maps up to 7x7, where the centre has few edges of its own to compare with."""
+    """Return ``low`` for maps up to 7x7, where the centre has few edges to compare with."""
     return "low" if min(map) <= SMALL_MAP else "normal"
+
+
+def leaves_figures_incomplete(why: str) -> bool:
+    """Return whether a layer skipped for this reason may have padding that nobody looked at."""
+    return why.startswith(_INCOMPLETE) and not why.endswith(WITHOUT_PADDING)
+
+
+def site_name(path: str) -> str:
+    """Return a module's name as sites have it: the middle of a very long one is cut out."""
+    if len(path) <= _LONGEST_NAME:
+        return path
+    digest = hashlib.sha256(path.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{path[:90]}...{digest}...{path[-90:]}"
 
 
 def _quad(values: Sequence[int]) -> Quad:

@@ -7,158 +7,48 @@ while the tap is open and live in PyTorch, not in the user's modules.
 
 from __future__ import annotations
 
-import re
 import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
-from torch.overrides import TorchFunctionMode
-from torch.utils.weak import WeakTensorKeyDictionary
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
-from pytest_pan.instrument.sites import (
-    NO_PAD,
-    Pad,
-    consumed,
-    explicit_pad,
-    own_pad,
-    pair,
-    reliability,
+from pytest_pan.instrument import functions
+from pytest_pan.instrument.calls import (
+    Arguments,
+    ConvCall,
+    conv2d_arguments,
+    other_convolution,
+    unfold_with_padding,
 )
-from pytest_pan.records.sites import Site
+from pytest_pan.instrument.padding import Padding
+from pytest_pan.instrument.sites import (
+    HIDDEN,
+    OTHER_BATCH,
+    OTHER_THREAD,
+    UNFOLDED,
+    site_name,
+    why_not,
+)
+from pytest_pan.instrument.unseen import ROOT, may_convolve, unseen_convolutions, with_padding
 
-QUANTISED = "quantised convolution: it pads inside its kernel"
-ROOT = "(model)"
-"""Name of what the model itself calls, outside any of its submodules."""
-
-_aten = torch.ops.aten
-_nn: Any = torch._C._nn
-_CONVS = {torch.conv2d, _aten.conv2d, _aten.conv2d.default, _aten.conv2d.padding}
-_SAME_VALUES = {
-    *(Tensor.to, Tensor.type, Tensor.float, Tensor.half, Tensor.bfloat16, Tensor.double),
-    *(Tensor.contiguous, Tensor.clone, torch.clone, Tensor.detach, torch.detach),
-}
-"""What a padded tensor may go through and still be the same picture."""
-
-
-def _any_mode(input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> Any:
-    return input, pad, mode, value
-
-
-def _constant(input: Tensor, pad: Any, value: Any = 0) -> Any:
-    return input, pad, "constant", value
-
-
-def _reflect(input: Tensor, padding: Any) -> Any:
-    return input, padding, "reflect", None
-
-
-def _replicate(input: Tensor, padding: Any) -> Any:
-    return input, padding, "replicate", None
-
-
-_PADS: dict[Any, Callable[..., Any]] = {
-    F.pad: _any_mode,
-    _nn.pad: _any_mode,
-    _aten.pad: _any_mode,
-    _aten.pad.default: _any_mode,
-    torch.constant_pad_nd: _constant,
-    _aten.constant_pad_nd.default: _constant,
-    _nn.reflection_pad2d: _reflect,
-    _aten.reflection_pad2d.default: _reflect,
-    _nn.replication_pad2d: _replicate,
-    _aten.replication_pad2d.default: _replicate,
-}
-
-
-def _other_convolution(func: Any) -> str:
-    """Why this function is a convolution that is not examined; empty if it is none at all."""
-    name = str(getattr(func, "__name__", ""))
-    if "conv" not in name or "convert" in name:
-        return ""
-    if "quantized" in str(func):
-        return QUANTISED
-    if "transpose" in name:
-        return "transposed convolution: its padding crops the output"
-    return f"{name}: only two-dimensional convolutions by conv2d are examined"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConvCall:
-    """One conv2d call: its arguments, the padding in front of it, its raw output."""
-
-    name: str
-    input: Tensor
-    """As the convolution got it: a pad before the convolution is in it."""
-    weight: Tensor
-    bias: Tensor | None
-    stride: tuple[int, int]
-    dilation: tuple[int, int]
-    groups: int
-    before: Pad
-    own: Pad
-    output: Tensor
-    """(N, C, H, W), or (C, H, W) where the model works without a batch."""
-
-    @property
-    def kernel(self) -> tuple[int, int]:
-        return self.weight.shape[2], self.weight.shape[3]
-
-    @property
-    def map(self) -> tuple[int, int]:
-        return self.output.shape[-2], self.output.shape[-1]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the input before any padding."""
-        top, bottom, left, right = self.before.amounts
-        height, width = self.input.shape[-2:]
-        return height - top - bottom, width - left - right
-
-    @property
-    def pad(self) -> Pad:
-        """The pad before the convolution and its own as one."""
-        return self.before.then(self.own)
-
-    def site(self) -> Site:
-        """The record of this call."""
-        spans = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True)]
-        pad = self.pad
-        sources = {"pad": self.before.visible, "conv": self.own.visible}
-        return Site(
-            name=self.name,
-            kernel=self.kernel,
-            stride=self.stride,
-            dilation=self.dilation,
-            groups=self.groups,
-            channels=self.weight.shape[0],
-            input=self.size,
-            map=self.map,
-            padding=pad.amounts,
-            consumed=consumed(pad.amounts, self.size, spans, self.stride),
-            mode=pad.mode,
-            padded_by="+".join(source for source, there in sources.items() if there),
-            reliability=reliability(self.map),
-        )
+__all__ = ["ROOT", "ConvCall", "Tap", "tapped", "unseen_convolutions"]
 
 
 class Tap(TorchFunctionMode):
     """Calls ``see(call)`` after each conv2d; a tensor it returns takes the output's place.
 
-    ``passed_over(name, why)`` hears of convolutions that are of another kind. Open it with
-    :func:`tapped`; call :meth:`begin` before each forward pass, which numbers the calls anew.
+    ``passed_over(name, why)`` is called for convolutions that cannot be examined. Open the tap with
+    :func:`tapped`, and call :meth:`begin` before each forward pass, which numbers the calls anew.
     """
 
     def __init__(
@@ -169,129 +59,157 @@ class Tap(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._see, self._passed_over = see, passed_over
-        self._names = {module: name or ROOT for name, module in model.named_modules()}
-        self._running: list[str] = []
+        self._names = {module: site_name(name) or ROOT for name, module in model.named_modules()}
+        self._running: list[tuple[str, int]] = []
+        """Modules that run now, with the number of convolutions seen before each."""
+        self._inner: list[Tap] = []
+        """Taps opened while this one is open: what they change is seen here."""
         self._calls: Counter[str] = Counter()
-        self._padded = WeakTensorKeyDictionary()
+        self._count = 0
+        """Number of convolutions seen, examined or not."""
         self.begin()
 
-    def begin(self) -> None:
-        """Start of a forward pass, on the thread that calls it."""
+    def begin(self, images: int = 0) -> None:
+        """Start a forward pass over so many images (0: unknown), on the thread that calls it."""
         self._thread = threading.get_ident()
+        self._images = images
+        self._padding = Padding()
         self._running.clear()
         self._calls.clear()
+        self._seen: set[str] = set()
+        self._unseen: dict[str, str] = {}
+        """Modules that ran without a convolution in sight, with the reason."""
+
+    def end(self) -> None:
+        """Report the modules whose convolutions ran out of sight in this pass."""
+        for name, why in list(self._unseen.items()):
+            if name not in self._seen:
+                self._passed_over(name, why)
+        self._unseen.clear()
+
+    @contextmanager
+    def _including(self, tap: Tap) -> Iterator[None]:
+        self._inner.append(tap)
+        try:
+            yield
+        finally:
+            self._inner.remove(tap)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        name = functions.name_of(func)
+        taps = (*reversed(self._inner), self)
+        for tap in taps:
+            tap._padding.before(name, func, args, kwargs)
         result = func(*args, **kwargs)
-        if func in _CONVS:
-            return self._convolved(result, *args, **kwargs)
-        if func in _PADS:
-            self._note_pad(result, *_PADS[func](*args, **kwargs))
-        elif func in _SAME_VALUES:
-            if args and args[0] in self._padded and isinstance(result, Tensor):
-                self._padded[result] = self._padded[args[0]]
-        elif why := _other_convolution(func):
-            self._passed_over(self._call_name(), why)
+        for tap in taps:
+            result = tap._after(name, func, args, kwargs, result)
         return result
 
-    def _convolved(self, output: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        call = self._conv_call(output, *args, **kwargs)
+    def _after(self, name: str, func: Any, args: Any, kwargs: Any, result: Any) -> Any:
+        """Look at a function that has run; return its result, or what takes its place."""
+        if (arguments := conv2d_arguments(func, args, kwargs)) is not None:
+            return self._convolved(result, arguments)
+        if why := other_convolution(func, args, kwargs):
+            self._passed_over(self._call_name(), why)
+        elif why := self._unfolded(name, func, args, kwargs):
+            self._count += 1
+            self._passed_over(f"{self._module()} (unfold)", why)
+        else:
+            self._padding.after(name, func, args, kwargs, result)
+        return result
+
+    def _convolved(self, output: Tensor, arguments: Arguments) -> Tensor:
+        fold = arguments.fold(self._images)
+        call = self._conv_call(output, arguments, fold=max(fold, 1))
+        kept: Tensor | None = None
         if is_functorch_wrapped_tensor(output):
             self._passed_over(call.name, "inside a transform of torch.func, which owns its values")
         elif output.is_complex():
             self._passed_over(call.name, "complex values have no order")
-        elif (replaced := self._see(call)) is not None:
-            return replaced
-        return output
+        elif fold == 0 and not why_not(call.kernel, call.pad, call.map):
+            apart = f", in {call.groups} groups" if call.groups > 1 else ""
+            self._passed_over(call.name, OTHER_BATCH + apart)
+        else:
+            kept = self._see(call)
+        kept = output if kept is None else kept
+        if call.kernel == call.stride == (1, 1):
+            self._padding.put(kept, call.pad)
+        return kept
 
-    def _conv_call(
-        self,
-        output: Tensor,
-        input: Tensor,
-        weight: Tensor,
-        bias: Tensor | None = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-    ) -> ConvCall:
-        dilation = pair(dilation)
+    def _conv_call(self, output: Tensor, arguments: Arguments, *, fold: int) -> ConvCall:
         return ConvCall(
             name=self._call_name(),
-            input=input,
-            weight=weight,
-            bias=bias,
-            stride=pair(stride),
-            dilation=dilation,
-            groups=int(groups),
-            before=self._padded.get(input, NO_PAD),
-            own=own_pad(padding, weight.shape[2:], dilation),
+            input=arguments.input,
+            weight=arguments.weight,
+            bias=arguments.bias,
+            stride=arguments.stride,
+            dilation=arguments.dilation,
+            groups=arguments.groups,
+            before=self._padding.of(arguments.input),
+            own=arguments.own,
             output=output,
+            fold=fold,
         )
 
-    def _note_pad(
-        self, output: Tensor, input: Tensor, amounts: Any, mode: str, value: float | None
-    ) -> None:
-        this = explicit_pad(amounts, mode, value)
-        if this is not None and input.dim() in (3, 4):
-            self._padded[output] = self._padded.get(input, NO_PAD).then(this)
+    def _unfolded(self, name: str, func: Any, args: Any, kwargs: Any) -> str:
+        """Return the reason to list a call that unfolds a padded map; empty for any other call."""
+        if why := unfold_with_padding(func, args, kwargs):
+            return why
+        is_unfold = name in ("unfold", "im2col")
+        return UNFOLDED if is_unfold and args and self._padding.has(args[0]) else ""
+
+    def _module(self) -> str:
+        return self._running[-1][0] if self._running else ROOT
 
     def _call_name(self) -> str:
-        name = self._running[-1] if self._running else ROOT
+        name = self._module()
+        self._count += 1
         self._calls[name] += 1
         count = self._calls[name]
         return name + (f"#{count}" if count > 1 else "")
 
     def _enter_module(self, module: nn.Module, _args: Any) -> None:
-        if module in self._names and threading.get_ident() == self._thread:
-            self._running.append(self._names[module])
+        name = self._names.get(module)
+        if name is None:
+            return
+        if threading.get_ident() == self._thread:
+            self._running.append((name, self._count))
+        elif may_convolve(module):
+            self._unseen.setdefault(name, with_padding(OTHER_THREAD, module))
 
-    def _leave_module(self, module: nn.Module, _args: Any, _output: Any) -> None:
-        if self._running and module in self._names and threading.get_ident() == self._thread:
-            self._running.pop()
+    def _leave_module(self, module: nn.Module, _args: Any, output: Any) -> None:
+        is_ours = module in self._names and threading.get_ident() == self._thread
+        if not is_ours or not self._running:
+            return
+        name, seen_before = self._running.pop()
+        if self._count > seen_before:
+            self._seen.add(name)
+        elif isinstance(module, nn.Conv2d) and output is not None:
+            self._unseen.setdefault(name, with_padding(HIDDEN, module))
 
 
 @contextmanager
 def tapped(tap: Tap) -> Iterator[Tap]:
-    """The tap open, with its hooks; both gone afterwards, also when the model raised."""
+    """Open the tap, with its hooks; close both afterwards, also if the model raised.
+
+    A tap inside another one, of a repadded model that is audited, sees each function first.
+    """
+    outer = _open_tap()
     enter = register_module_forward_pre_hook(tap._enter_module)
     leave = register_module_forward_hook(tap._leave_module, always_call=True)
     try:
-        with warnings.catch_warnings(), tap:
+        with warnings.catch_warnings(), tap if outer is None else outer._including(tap):
             warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global")
             yield tap
     finally:
         enter.remove()
         leave.remove()
+    tap.end()
 
 
-def unseen_convolutions(model: nn.Module, seen: set[str]) -> list[tuple[str, str]]:
-    """Convolution modules that no call came from, as (name, why); ``seen`` are call names."""
-    modules = seen | {re.sub(r"#\d+$", "", name) for name in seen}
-    reasons = [
-        (path or ROOT, _why_unseen(module))
-        for path, module in model.named_modules()
-        if (path or ROOT) not in modules
-    ]
-    return [(name, why) for name, why in reasons if why]
-
-
-def _why_unseen(module: nn.Module) -> str:
-    """Empty for a module that is no convolution and hides none."""
-    kind = f"{type(module).__module__}.{type(module).__qualname__}"
-    if isinstance(module, torch.jit.ScriptModule):
-        original = str(getattr(module, "original_name", "")).lower()
-        whole = not any(module.children()) and "aten::" in (graph := _graph(module))
-        if "conv" in original or (whole and "conv" in graph):
-            return "TorchScript: its convolutions cannot be seen"
-    elif "quantized" in kind and "Conv" in kind:
-        return QUANTISED
-    elif isinstance(module, _ConvNd):
-        return "never called"
-    return ""
-
-
-def _graph(module: torch.jit.ScriptModule) -> str:
-    """The code of a scripted module; frozen ones have no children to look at."""
-    return str(module.inlined_graph) if hasattr(module, "forward") else ""
+def _open_tap() -> Tap | None:
+    """Return the tap that is open on this thread, if any."""
+    return next(
+        (mode for mode in _get_current_function_mode_stack() if isinstance(mode, Tap)), None
+    )

@@ -1,7 +1,8 @@
-"""pytest's side: options, fixtures, and the hooks where a run has to do with audits.
+"""Entry point of the pytest plugin: options, fixtures, and the hooks that every run needs.
 
-Every run of pytest where this is installed loads it, so it imports next to nothing: all else is
-in ``hooks``, which comes in with the first option, declared model or test that asks for an audit.
+Every pytest run with the plugin installed imports this module, so it imports almost nothing. The
+other hooks are in ``hooks``, which is registered if an option, a declared model or a test needs an
+audit.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from pytest_pan.records.audit import Audit
 
 _HOOKS = "pan-hooks"
-_WRONG = pytest.StashKey[str]()
-"""What a worker found wrong, in the process of xdist's controller."""
+_USAGE_ERROR = pytest.StashKey[str]()
+"""Message of an xdist worker's usage error, in the controller."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", options.MARKER)
-    if options.given(config):
+    if options.concerns_audits(config):
         from pytest_pan.plugin import hooks
 
         hooks.configure(config)
@@ -40,57 +41,58 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    loaded = config.pluginmanager.has_plugin(_HOOKS)
-    if not loaded and not any(_asks(item) for item in items):
+    is_loaded = config.pluginmanager.has_plugin(_HOOKS)
+    if not is_loaded and not any(_needs_audit(item) for item in items):
         return
     from pytest_pan.plugin import hooks
 
-    if not loaded:
+    if not is_loaded:
         config.pluginmanager.register(hooks, _HOOKS)
     hooks.prepare(config, items)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Hears of a wrong configuration that only a worker has met, in a run that does not audit."""
-    message = getattr(node, "workeroutput", {}).get(options.USAGE)
+    """Record a worker's usage error, in a run whose controller has not loaded ``hooks``."""
+    message = getattr(node, "workeroutput", {}).get(options.USAGE_ERROR)
     if message and not node.config.pluginmanager.has_plugin(_HOOKS):
-        node.config.stash[_WRONG] = message
+        node.config.stash[_USAGE_ERROR] = message
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if _WRONG in session.config.stash:
+    if _USAGE_ERROR in session.config.stash:
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if _WRONG in config.stash:
-        terminalreporter.write_line(f"ERROR: {config.stash[_WRONG]}", red=True)
+    if _USAGE_ERROR in config.stash:
+        terminalreporter.write_line(f"ERROR: {config.stash[_USAGE_ERROR]}", red=True)
 
 
-def _asks(item: pytest.Item) -> bool:
+def _needs_audit(item: pytest.Item) -> bool:
     fixtures = getattr(item, "fixturenames", ())
     return item.get_closest_marker("pan") is not None or not options.FIXTURES.isdisjoint(fixtures)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> None:
-    """Lets a marked function use pan_audit from the start, so that a parametrised pan_model or
-    pan_images parametrises it too; added after collection, a fixture comes too late for that.
+    """Add the fixture pan_audit to a function marked pan before its parameters are collected.
+
+    Then a parametrised pan_model or pan_images parametrises the function.
     """
     if not isinstance(obj, FunctionType) or not collector.istestfunction(obj, name):  # type: ignore[attr-defined]
         return
-    own: list[pytest.Mark] = getattr(obj, "pytestmark", [])
-    if any(mark.name == "usefixtures" and "pan_audit" in mark.args for mark in own):
+    marks: list[pytest.Mark] = getattr(obj, "pytestmark", [])
+    if any(mark.name == "usefixtures" and "pan_audit" in mark.args for mark in marks):
         return
-    if any(mark.name == "pan" for mark in own) or collector.get_closest_marker("pan"):
+    if any(mark.name == "pan" for mark in marks) or collector.get_closest_marker("pan"):
         pytest.mark.usefixtures("pan_audit")(obj)
 
 
 @pytest.fixture(scope="session")
 def pan_model() -> object:
-    """The model to audit, an nn.Module or "module:callable": override it in conftest.py."""
+    """The model to audit, an nn.Module or "module:callable"; override it in conftest.py."""
     pytest.fail(
         "pytest-pan has no model: define a fixture pan_model in conftest.py that returns a "
         'torch.nn.Module or "module:callable"',
@@ -100,36 +102,36 @@ def pan_model() -> object:
 
 @pytest.fixture(scope="session")
 def pan_images() -> object:
-    """The images to audit on, a folder, tensor, Dataset or DataLoader: override it."""
+    """The images to audit on, a folder, tensor, Dataset or DataLoader; override it."""
     pytest.fail(
-        "pytest-pan has no images, and never invents them: define a fixture pan_images in "
-        "conftest.py that returns a folder, a tensor (N, C, H, W), a Dataset or a DataLoader of "
-        "images like those the model was trained on, 160 or more if you can",
+        "pytest-pan has no images: define a fixture pan_images in conftest.py that returns a "
+        "folder, a tensor (N, C, H, W), a Dataset or a DataLoader with images like the model's "
+        "training data, 160 or more if possible",
         pytrace=False,
     )
 
 
 @pytest.fixture(scope="session")
 def pan_transform() -> Transform | None:
-    """What images of a folder or a Dataset go through first: override it in conftest.py."""
+    """Transform of the images of a folder or Dataset; override it in conftest.py."""
     return None
 
 
 @pytest.fixture(scope="session")
 def pan_outputs() -> Pick | None:
-    """Picks logits, embeddings or detections from what the model returns: override it."""
+    """Function that selects logits, embeddings or detections from the output; override it."""
     return None
 
 
 @pytest.fixture(scope="session")
 def pan_classes() -> object:
-    """Names of the classes, a sequence or torchvision weights: override it in conftest.py."""
+    """Class names, a sequence or torchvision weights; override it in conftest.py."""
     return None
 
 
 @pytest.fixture(scope="session")
 def pan_name() -> str:
-    """What the audit of pan_model is called, in reports and as a baseline: override it."""
+    """Name of pan_model's audit in reports and baselines; override it in conftest.py."""
     return ""
 
 
@@ -143,7 +145,7 @@ def pan_audit(
     pan_classes: object,
     pan_name: str,
 ) -> Audit:
-    """The Audit of pan_model on pan_images, made once however many tests ask for it."""
+    """Audit of pan_model on pan_images, shared by all tests that use it."""
     return pan(
         pan_model,
         pan_images,
@@ -156,7 +158,7 @@ def pan_audit(
 
 @pytest.fixture(scope="session")
 def pan(pytestconfig: pytest.Config) -> Factory:
-    """The factory: pan(model, images, **settings) gives an Audit, for more than one model."""
-    from pytest_pan.plugin import requests as asking
+    """Factory of audits: pan(model, images, **settings) returns an Audit."""
+    from pytest_pan.plugin import requests
 
-    return asking.factory(pytestconfig)
+    return requests.factory(pytestconfig)

@@ -1,4 +1,4 @@
-"""The options about baselines: which folder, whether to write to it, limits that need one."""
+"""Baseline options: the directory, whether to update it, and limits that need it."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ import pytest
 from pytest_pan.config.options import UPDATE
 from pytest_pan.config.pyproject import FILE, Declared
 from pytest_pan.plugin.settings import in_ini_file
-from pytest_pan.records.errors import ConfigError
+from pytest_pan.records.errors import ConfigError, shortened
 from pytest_pan.records.limits import Limit
+from pytest_pan.records.text import escaped, plural
 
 if TYPE_CHECKING:
     from pytest_pan.verdicts.baselines import Baselines
 
 
 def refuse_update(config: pytest.Config) -> None:
-    """UsageError for an update in a run that does not audit."""
+    """Raise UsageError if a run without audits is to update baselines."""
     if config.getoption("pan_update_baseline"):
         raise pytest.UsageError(
-            f"{UPDATE}: this run audits nothing, so there is nothing to write; allowed: beside "
-            "--pan-audit, or pan_audit = true in the ini file"
+            f"{UPDATE}: audits are off, so there is no baseline to write; allowed: with "
+            "--pan-audit, or with pan_audit = true in the ini file"
         )
 
 
 def read(config: pytest.Config, declared: Declared) -> Baselines | None:
-    """The baselines of this run; None where no folder of them is named."""
-    folder, where = _named(config, declared)
+    """Read the baselines; None if no directory is set. Raise UsageError for a wrong one."""
+    folder, where = _directory(config, declared)
     update = bool(config.getoption("pan_update_baseline"))
     if not folder:
         if update:
             raise pytest.UsageError(
-                f"{UPDATE}: no directory to write to; allowed: beside --pan-baseline=DIR, "
+                f"{UPDATE}: no directory to write to; allowed: with --pan-baseline=DIR, "
                 f"pan_baseline in the ini file, or baseline in {FILE} [tool.pan]"
             )
         return None
@@ -46,15 +47,17 @@ def read(config: pytest.Config, declared: Declared) -> Baselines | None:
         why = why_not_writable(path / "any.json") if update else ""
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from None
-    except OSError as error:  # a folder that may not be looked into
-        raise pytest.UsageError(f"{where}: baselines, got {folder}: {error.strerror}") from None
+    except OSError as error:  # no permission to read the directory
+        raise pytest.UsageError(
+            f"{where}: baselines, got {shortened(folder)}: {error.strerror}"
+        ) from None
     if why:
-        raise pytest.UsageError(f"{where}: baselines, got {folder}: {why}")
+        raise pytest.UsageError(f"{where}: baselines, got {shortened(folder)}: {escaped(why)}")
     return found
 
 
-def _named(config: pytest.Config, declared: Declared) -> tuple[str, str]:
-    """The folder, and where it was named."""
+def _directory(config: pytest.Config, declared: Declared) -> tuple[str, str]:
+    """Return the directory, empty if none is set, and the option or key that sets it."""
     where = in_ini_file(config, "pan_baseline")
     try:
         ini = str(config.getini("pan_baseline") or "")
@@ -63,7 +66,7 @@ def _named(config: pytest.Config, declared: Declared) -> tuple[str, str]:
     if ini and declared.baseline:
         raise pytest.UsageError(
             f"{where}, got {ini!r}, and baseline in {FILE} [tool.pan], got "
-            f"{declared.baseline!r}: one setting in two places; allowed: one of them"
+            f"{declared.baseline!r}: the setting is in two places; allowed: one of them"
         )
     given = config.getoption("pan_baseline")
     if given is not None:
@@ -75,8 +78,8 @@ def _named(config: pytest.Config, declared: Declared) -> tuple[str, str]:
     return (ini, where) if ini else (declared.baseline, f"{FILE} [tool.pan] baseline")
 
 
-def need(limits: Iterable[Limit], baselines: Baselines | None) -> None:
-    """UsageError for a limit that is relative to a baseline in a run without any."""
+def require(limits: Iterable[Limit], baselines: Baselines | None) -> None:
+    """Raise UsageError for a limit relative to a baseline in a run without baselines."""
     for limit in limits:
         if limit.relative and baselines is None:
             raise pytest.UsageError(
@@ -86,7 +89,7 @@ def need(limits: Iterable[Limit], baselines: Baselines | None) -> None:
                         where=limit.origin,
                         got=repr(limit.relative),
                         allowed="a number, as this run has no baselines",
-                        next="Name their directory: --pan-baseline=DIR, pan_baseline in the ini "
+                        next="Set their directory: --pan-baseline=DIR, pan_baseline in the ini "
                         f"file, or baseline in {FILE} [tool.pan].",
                     )
                 )
@@ -94,6 +97,6 @@ def need(limits: Iterable[Limit], baselines: Baselines | None) -> None:
 
 
 def header(baselines: Baselines) -> str:
-    """``pan: baselines in tests/baselines, 3 there, those of this run's audits to be written``"""
-    there = f"pan: baselines in {baselines.shown}, {len(baselines.bodies)} there"
-    return there + (", those of this run's audits to be written" if baselines.update else "")
+    """Return the header line, such as ``pan: 3 baselines in tests/baselines, to be updated``."""
+    line = f"pan: {plural(len(baselines.bodies), 'baseline')} in {baselines.shown}"
+    return line + (", to be updated" if baselines.update else "")

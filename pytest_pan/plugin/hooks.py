@@ -1,4 +1,4 @@
-"""The hooks of a run that has to do with audits; torch is imported by the first of them."""
+"""Hooks of a run with audits or audit tests."""
 
 from __future__ import annotations
 
@@ -10,275 +10,331 @@ import pytest
 from pytest_pan.config.pyproject import Declared, model_table
 from pytest_pan.engine.audits import Ledger
 from pytest_pan.instrument.ranks import launched
-from pytest_pan.plugin import baselines as baselining
-from pytest_pan.plugin import cache_dir as caching
-from pytest_pan.plugin import inconclusive as policy
-from pytest_pan.plugin import reports as destinations
-from pytest_pan.plugin import requests as asking
-from pytest_pan.plugin import settings as options
+from pytest_pan.plugin import baselines, cache_dir, reports, requests
+from pytest_pan.plugin.exit_status import ExitStatus
 from pytest_pan.plugin.items import (
-    NAMED,
+    ITEM_IDS,
     DeclaredLimit,
-    all_collected,
-    find_named,
+    declared_models,
+    find_item_ids,
+    is_whole_repo,
     model_id,
-    root_of,
 )
-from pytest_pan.plugin.options import FIXTURES, USAGE
-from pytest_pan.plugin.reporting import ASKERS, COLLECTED, Controller
-from pytest_pan.plugin.served import SERVED, Served
-from pytest_pan.plugin.torchrun import Companion, be_silent
+from pytest_pan.plugin.names import NAMES, ParameterNames
+from pytest_pan.plugin.options import FIXTURES, USAGE_ERROR
+from pytest_pan.plugin.reporting import COLLECTED, REQUESTERS, Controller
+from pytest_pan.plugin.settings import (
+    POLICY,
+    command_line_settings,
+    is_active,
+    limits_of_item,
+    probes_for,
+    read_declared,
+    read_policy,
+    read_settings,
+    torchrun_rank,
+    where_set,
+)
+from pytest_pan.plugin.torchrun import Rank, silence
 from pytest_pan.records.audit import Audit, Settings
-from pytest_pan.records.completeness import counted
+from pytest_pan.records.completeness import count_requests
 from pytest_pan.records.errors import ConfigError
+from pytest_pan.records.text import escaped
 
-_PLACE = pytest.StashKey[int]()
-"""The number of an item among those collected: the same in all of xdist's workers."""
-_DROPPED = pytest.StashKey[list[str]]()
-"""Who asks for an audit in the items that were deselected."""
-_ASKERS = pytest.StashKey[dict[str, str]]()
-"""Who asks in each item of an xdist worker; there until a report has taken it along."""
+_INDEX = pytest.StashKey[int]()
+"""Index of an item among the collected ones, which all xdist workers have in the same order."""
+_DESELECTED = pytest.StashKey[list[str]]()
+"""Requesters of the deselected items."""
+_UNSENT_REQUESTERS = pytest.StashKey[dict[str, str]]()
+"""Requester by item id, in an xdist worker; removed once a test report has it."""
 
 
 def configure(config: pytest.Config) -> None:
-    """Reads all that was set and declared; UsageError for what is wrong."""
-    declared = config.stash[asking.DECLARED] = options.read_declared(config)
-    find_named(config)
-    config.stash[policy.POLICY] = policy.read(config, declared)
-    if options.active(config):
-        settings = options.settings(config, declared.settings)
-        reports = destinations.reports(config)
-        config.stash[asking.REPORTS] = reports
-        _check_devices(config, settings, declared)
-        caching.why_unwanted(config)
-        caching.clear_once(config)
-        baselines = baselining.read(config, declared)
-        ledger = config.stash[asking.LEDGER] = Ledger(settings, baselines)
-        served = config.stash[SERVED] = Served(config)
-        config.pluginmanager.register(served, "pan-served")
-        rank = options.rank(config)
-        if rank:
-            be_silent(config)
-        elif not hasattr(config, "workerinput"):
-            controller = Controller(ledger, reports, declared.everywhere)
-            config.pluginmanager.register(controller, "pan-controller")
-            config.pluginmanager.register(caching.Sharing(ledger), "pan-sharing")
-        if launched()[1] > 1:
-            config.pluginmanager.register(Companion(ledger, rank), "pan-companion")
-    else:
-        baselining.refuse_update(config)
+    """Read and check all options and declarations; raise UsageError for a wrong one."""
+    declared = config.stash[requests.DECLARED] = read_declared(config)
+    find_item_ids(config)
+    config.stash[POLICY] = read_policy(config, declared)
+    if not is_active(config):
+        baselines.refuse_update(config)
+        return
+    settings = read_settings(config, declared.settings)
+    config.stash[requests.REPORTS] = reports.reports(config)
+    _check_devices(config, settings, declared)
+    cache_dir.why_disabled(config)
+    cache_dir.clear_once(config)
+    ledger = Ledger(settings, baselines.read(config, declared))
+    config.stash[requests.LEDGER] = ledger
+    _register_plugins(config, ledger, declared)
+
+
+def _register_plugins(config: pytest.Config, ledger: Ledger, declared: Declared) -> None:
+    register = config.pluginmanager.register
+    fixtures = config.stash[requests.AUDITED_FIXTURES] = requests.AuditedFixtures(config)
+    register(fixtures, "pan-audited-fixtures")
+    names = config.stash[NAMES] = ParameterNames()
+    register(names, "pan-parameter-names")
+    rank = torchrun_rank(config)
+    if rank:
+        silence(config)
+    elif not hasattr(config, "workerinput"):
+        written = config.stash[requests.REPORTS]
+        controller = Controller(ledger, written, declared.global_limits)
+        register(controller, "pan-controller")
+        register(ExitStatus(controller), "pan-exit-status")
+        register(cache_dir.CacheSharing(ledger), "pan-cache-sharing")
+    if launched()[1] > 1:
+        register(Rank(ledger, rank), "pan-rank")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Finds the cache: before, pytest's own was not there."""
+    """Open the cache, which needs pytest's own cache to be configured."""
     config = session.config
-    if asking.LEDGER in config.stash and not config.getoption("collectonly"):
-        config.stash[asking.LEDGER].cache = caching.cache_of(config)
+    if requests.LEDGER in config.stash and not config.getoption("collectonly"):
+        config.stash[requests.LEDGER].cache = cache_dir.open_cache(config)
 
 
 def _check_devices(config: pytest.Config, settings: Settings, declared: Declared) -> None:
-    """UsageError for a device that is not there, and for a precision that it does not have."""
+    """Raise UsageError for a missing device, or a precision that the device does not support."""
     if settings.device != "auto":
         _describe(
             settings.device,
             settings.precision,
-            of=options.place(config, "device", declared.settings),
-            precision_of=options.place(config, "precision", declared.settings),
+            device_from=where_set(config, "device", declared.settings),
+            precision_from=where_set(config, "precision", declared.settings),
         )
-    models = declared.models if config.stash[NAMED] or all_collected(config) else ()
-    overruled = options.on_command_line(config)
+    models = declared.models if config.stash[ITEM_IDS] or is_whole_repo(config) else ()
+    overridden = command_line_settings(config)
     for model in models:
-        own = {key: value for key, value in model.settings.items() if key not in overruled}
+        own = {key: value for key, value in model.settings.items() if key not in overridden}
         device = own.get("device", settings.device)
         precision = own.get("precision", settings.precision)
         if (device, precision) != (settings.device, settings.precision):
-            _describe(device, precision, of=model_table(model.name))
+            table = model_table(model.name)
+            _describe(device, precision, device_from=table, precision_from=table)
 
 
-def _describe(name: str, precision: str, *, of: str = "", precision_of: str = "") -> str:
-    from pytest_pan.instrument import devices as environment
+def _describe(
+    name: str,
+    precision: str,
+    *,
+    device_from: str = "--pan-device",
+    precision_from: str = "--pan-precision",
+) -> str:
+    """Return a device's description; raise UsageError, which names where the setting is from."""
+    from pytest_pan.instrument import devices
 
-    option = of or "--pan-device"
+    where = device_from
     try:
-        device = environment.resolve_device(name)
-        option = precision_of or of or "--pan-precision"
-        environment.check_precision(precision, device)
-        return environment.describe(device)
+        device = devices.resolve_device(name)
+        where = precision_from
+        devices.check_precision(precision, device)
+        return devices.describe(device)
     except ConfigError as error:
-        raise pytest.UsageError(f"{option}: {error}") from None
+        raise pytest.UsageError(f"{where}: {error}") from None
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    ledger = config.stash.get(asking.LEDGER, None)
+    ledger = config.stash.get(requests.LEDGER, None)
     if ledger is None or config.getoption("collectonly"):
         return []
     s = ledger.settings
-    return [
+    lines = [
         f"pan: audit on {_describe(s.device, s.precision)}",
         f"pan: {s.precision}, deterministic, theta {s.theta}, batch size {s.batch_size}, "
         f"seed {s.seed}, workers {'auto' if s.workers is None else s.workers}",
-        caching.header(config),
-        *([baselining.header(ledger.baselines)] if ledger.baselines else []),
+        cache_dir.header(config),
+        *([baselines.header(ledger.baselines)] if ledger.baselines else []),
     ]
+    return [escaped(line) for line in lines]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Takes ids of declared models out of the arguments, which pytest would look for on disk."""
-    config, given = session.config, session.config.args
-    ours = config.stash[NAMED]
-    config.args = [arg for arg in given if arg not in ours]
+    """Hide ids of declared models from pytest, which would look for files of that name."""
+    config, arguments = session.config, session.config.args
+    item_ids = config.stash[ITEM_IDS]
+    config.args = [argument for argument in arguments if argument not in item_ids]
     try:
         return (yield)
     finally:
-        config.args = given
+        config.args = arguments
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Add the declared models to the session's collectors."""
     report = yield
     if isinstance(collector, pytest.Session) and report.passed:
-        node = root_of(collector)
+        node = declared_models(collector)
         report.result = [*(report.result or ()), *([node] if node else ())]
     return report
 
 
 def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Checks every marker, and lets those who ask be skipped or have their audit."""
+    """Check all markers, and let audit tests use pan_audit or be skipped."""
     try:
-        if asking.DECLARED not in config.stash:  # only now a test turned out to ask
+        if requests.DECLARED not in config.stash:  # no option or file concerned audits
             configure(config)
         _prepare(config, items)
     except pytest.UsageError as error:
         if not hasattr(config, "workeroutput"):
             raise
-        # A worker that raises here takes xdist's controller down with an internal error: it
-        # runs nothing instead, and the controller ends the run with the message.
-        config.workeroutput[USAGE] = str(error)
+        # An error in a worker crashes xdist's controller. Run nothing instead, and let the
+        # controller end the run with the message.
+        config.workeroutput[USAGE_ERROR] = str(error)
         items.clear()
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     for item in items:
-        item.config.stash.setdefault(_DROPPED, []).append(_asker(item))
+        item.config.stash.setdefault(_DESELECTED, []).append(_requester(item))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Counts the audits that this run is to make, for the process that reports."""
+    """Count the requested audits, for the reporting process."""
     config = session.config
     for number, item in enumerate(session.items):
-        item.stash[_PLACE] = number
-    declared = [model_id(model) for model in config.stash[asking.DECLARED].models]
-    dropped = config.stash.setdefault(_DROPPED, [])
-    chosen = config.stash[NAMED] or all_collected(config)
-    count = config.stash[asking.COLLECTED] = counted(
-        [item.stash.get(asking.ASKER, "") for item in session.items],
-        dropped,
+        item.stash[_INDEX] = number
+    declared = [model_id(model) for model in config.stash[requests.DECLARED].models]
+    deselected = config.stash.setdefault(_DESELECTED, [])
+    collects_models = config.stash[ITEM_IDS] or is_whole_repo(config)
+    count = config.stash[requests.COLLECTED] = count_requests(
+        [item.stash.get(requests.REQUESTER, "") for item in session.items],
+        deselected,
         models=declared,
-        left_out=0 if chosen else len(declared),
+        left_out=0 if collects_models else len(declared),
     )
     if hasattr(config, "workeroutput"):
+        requesters = {
+            item.nodeid: item.stash[requests.REQUESTER]
+            for item in session.items
+            if requests.REQUESTER in item.stash
+        }
         config.workeroutput[COLLECTED] = count.to_json()
-        askers = {i.nodeid: i.stash[asking.ASKER] for i in session.items if asking.ASKER in i.stash}
-        config.workeroutput[ASKERS] = config.stash[_ASKERS] = askers
+        config.workeroutput[REQUESTERS] = config.stash[_UNSENT_REQUESTERS] = requesters
 
 
-def _prepare(config: pytest.Config, found: list[pytest.Item]) -> None:
-    """Checks every marker, and lets those who ask be skipped or have their audit."""
-    ledger = config.stash.get(asking.LEDGER, None)
-    everywhere = config.stash[asking.DECLARED].everywhere
-    for item in found:
-        own = (item.limit,) if isinstance(item, DeclaredLimit) else ()
-        marked = not own and item.get_closest_marker("pan") is not None
-        limits = own or options.limits(item, everywhere)
+def _prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
+    ledger = config.stash.get(requests.LEDGER, None)
+    global_limits = config.stash[requests.DECLARED].global_limits
+    for item in items:
+        declared = (item.limit,) if isinstance(item, DeclaredLimit) else ()
+        is_marked = not declared and item.get_closest_marker("pan") is not None
+        limits = declared or limits_of_item(item, global_limits)
         if ledger is not None:
-            ledger.need(options.probes_for(limits))
-            baselining.need(limits, ledger.baselines)
-        if marked and not limits and not _takes_audit(item):
+            ledger.need(probes_for(limits))
+            baselines.require(limits, ledger.baselines)
+        if is_marked and not limits and not _uses_audit(item):
             raise pytest.UsageError(
-                f"marker of {item.nodeid}: pan without a limit checks nothing, got none; "
-                "allowed: max_pan_fraction=0.03 and the like, or none where the test takes the "
+                f"marker of {item.nodeid}: pan has no limit, so it checks nothing, got none; "
+                "allowed: a limit such as max_pan_fraction=0.03, or none if the test takes the "
                 "fixture pan_audit"
             )
-        asker = _asker(item)
-        if not asker:
+        requester = _requester(item)
+        if not requester:
             continue
-        item.stash[asking.ASKER] = asker
+        item.stash[requests.REQUESTER] = requester
         fixtures: list[str] = getattr(item, "fixturenames", [])
         if ledger is None:
-            item.add_marker(pytest.mark.skip(reason=asking.OFF))
-        elif marked and "pan_audit" not in fixtures:
+            item.add_marker(pytest.mark.skip(reason=requests.OFF))
+        elif is_marked and "pan_audit" not in fixtures:
             fixtures.append("pan_audit")
 
 
-def _asker(item: pytest.Item) -> str:
-    """Who asks for an audit with this item: the test, or the declared model; empty if nobody."""
+def _requester(item: pytest.Item) -> str:
+    """Return the id of the test or declared model that requests an audit; empty if none does."""
     if isinstance(item, DeclaredLimit):
         return item.model.nodeid
     fixtures: list[str] = getattr(item, "fixturenames", [])
-    asks = item.get_closest_marker("pan") is not None or bool(FIXTURES & set(fixtures))
-    return item.nodeid if asks else ""
+    is_request = item.get_closest_marker("pan") is not None or bool(FIXTURES & set(fixtures))
+    return item.nodeid if is_request else ""
 
 
-def _takes_audit(item: pytest.Item) -> bool:
-    """Whether the test function itself names one of our fixtures."""
+def _uses_audit(item: pytest.Item) -> bool:
+    """Return whether the test function takes an audit fixture as an argument."""
     function = getattr(item, "function", None)
     return function is not None and bool(FIXTURES & set(signature(function).parameters))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> None:
-    if asking.LEDGER in item.config.stash:
-        item.config.stash[asking.LEDGER].place = item.stash.get(_PLACE, 0)
+    if requests.LEDGER in item.config.stash:
+        item.config.stash[requests.LEDGER].place = item.stash.get(_INDEX, 0)
+        item.config.stash[requests.RUNNING] = item
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Forget what an earlier run of the same item, for plugins that rerun tests, has left."""
+    for key in (
+        requests.LIMIT_FAILED,
+        requests.INCONCLUSIVE,
+        requests.LIMITS_CHECKED,
+        requests.AUDIT_FAILED,
+        requests.DONE,
+    ):
+        if key in item.stash:
+            del item.stash[key]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    if asking.LEDGER not in item.config.stash or isinstance(item, DeclaredLimit):
+    """Check the limits of a marked test, and fail it after its own body has run."""
+    if requests.LEDGER not in item.config.stash or isinstance(item, DeclaredLimit):
         return (yield)
-    limits = options.limits(item, item.config.stash[asking.DECLARED].everywhere)
+    limits = limits_of_item(item, item.config.stash[requests.DECLARED].global_limits)
     if not limits:
+        item.stash[requests.LIMITS_CHECKED] = True
         return (yield)
     audit: Audit | None = getattr(item, "funcargs", {}).get("pan_audit")
     if audit is None:
-        asking.fail(
-            "marker pan was added after collection: let the test take the fixture pan_audit"
+        requests.fail(
+            "the marker pan was added after collection: let the test take the fixture pan_audit"
         )
-    findings = asking.hold(item, audit, limits)
+    failures = requests.check(item, audit, limits)
     try:
         yield
     except pytest.skip.Exception:
-        if not findings:
+        if not failures:
             raise
-    if findings:  # outside the except block, so that the message stands once and alone
-        asking.refuse(item, findings)
+    if failures:  # outside the except block, so that pytest shows no exception chain
+        requests.fail_by_limits(item, failures)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add audits, verdicts and what the reporting process counts to a test report."""
     report = yield
-    ledger = item.config.stash.get(asking.LEDGER, None)
-    if ledger is not None:
-        asking.show_behind(item, call, report)
-        asker = item.stash.get(asking.ASKER, "")
-        report.pan = ledger.send()  # type: ignore[attr-defined]
-        report.pan_asks = asker  # type: ignore[attr-defined]
-        report.pan_place = ledger.place  # type: ignore[attr-defined]
-        report.pan_beyond = asking.BEYOND in item.stash  # type: ignore[attr-defined]
-        checked = report.when == "call" and (not report.skipped or hasattr(report, "wasxfail"))
-        had = checked and item.config.stash[SERVED].had(item)
-        report.pan_had = had  # type: ignore[attr-defined]
-        if (askers := item.config.stash.get(_ASKERS, None)) is not None:
-            report.pan_askers = askers  # type: ignore[attr-defined]
-            del item.config.stash[_ASKERS]
-        open_ = report.when == "call" and report.passed and asking.OPEN in item.stash
-        report.pan_open = open_  # type: ignore[attr-defined]
-        if asker:
-            count = item.config.stash[asking.COLLECTED]
-            report.pan_collected = count.to_json()  # type: ignore[attr-defined]
+    ledger = item.config.stash.get(requests.LEDGER, None)
+    if ledger is None:
+        return report
+    requests.explain_assertion(item, call, report)
+    ran = report.when == "call" and (not report.skipped or hasattr(report, "wasxfail"))
+    requester = item.stash.get(requests.REQUESTER, "")
+    fulfilled = ran and item.config.stash[requests.AUDITED_FIXTURES].has_audit(item)
+    if fulfilled and requests.LIMITS_CHECKED in item.stash:
+        item.stash[requests.DONE] = requests.AUDIT_FAILED not in item.stash
+    fields = {
+        "pan": ledger.send(),
+        "pan_requester": requester,
+        "pan_index": ledger.place,
+        "pan_limit_failed": requests.LIMIT_FAILED in item.stash,
+        "pan_fulfilled": fulfilled,
+        "pan_done": item.stash.get(requests.DONE, False),
+        "pan_inconclusive": (
+            report.when == "call" and report.passed and requests.INCONCLUSIVE in item.stash
+        ),
+    }
+    if (requesters := item.config.stash.get(_UNSENT_REQUESTERS, None)) is not None:
+        fields[REQUESTERS] = requesters
+        del item.config.stash[_UNSENT_REQUESTERS]
+    if requester:
+        fields[COLLECTED] = item.config.stash[requests.COLLECTED].to_json()
+    for name, value in fields.items():
+        setattr(report, name, value)
     return report

@@ -1,7 +1,7 @@
-"""Declares the options, on the command line and in the ini file.
+"""Options of the command line and the ini file.
 
-Every run of pytest where the plugin is installed declares them, so nothing of the audit is imported
-here; what they mean is found out by those that read them.
+Every pytest run with the plugin installed declares them, so this module imports almost nothing.
+Other modules read and check the values.
 """
 
 from __future__ import annotations
@@ -15,49 +15,49 @@ if TYPE_CHECKING:
     import pytest
 
 _TABLE = re.compile(rb"(?<![-\w])pan(?![-\w])")
-"""The key in whatever way it is written, but no mention of this package."""
+"""The TOML key ``pan`` in any notation, but not the name pytest-pan."""
 
 MARKER = (
     "pan(max_<measure>=..., min_<measure>=...): audit the padding of the model in the fixture "
     "pan_model on the images in pan_images, and fail beyond a limit, e.g. max_pan_fraction=0.03"
 )
 
-
-USAGE = "pan_usage_error"
-"""Where one of xdist's workers leaves the message of a wrong configuration."""
+USAGE_ERROR = "pan_usage_error"
+"""Key of an xdist worker's output that has the message of a usage error."""
 
 FIXTURES = frozenset({"pan", "pan_audit"})
-"""Whose tests ask for an audit."""
+"""Fixtures that make a test an audit test."""
 
 
 def add(parser: pytest.Parser) -> None:
-    """Declares every option, on the command line and in the ini file."""
+    """Declare all options of the command line and the ini file."""
     group = parser.getgroup("pan", "padding audit of CNNs (pytest-pan)")
     group.addoption(
         "--pan-audit",
         action="store_true",
         dest="pan_audit",
         default=None,
-        help="run the padding audits; without it tests that need one are skipped",
+        help="run padding audits; without it, tests that need one are skipped",
     )
-    parser.addini("pan_audit", "run the padding audits in every run", type="bool", default=False)
+    parser.addini("pan_audit", "run padding audits in every run", type="bool", default=False)
     group.addoption(
         "--pan-report",
         action="append",
         dest="pan_report",
         metavar="TYPE[:DEST]",
         default=[],
-        help="write a report, html, json or markdown, to DEST (pan-report.html, .json, .md by "
-        "default); markdown-append:FILE adds to a file, such as a CI job's summary; repeatable",
+        help="write a report of type html, json or markdown to DEST (by default "
+        "pan-report.html, .json or .md); markdown-append:FILE appends to a file, such as a CI "
+        "job's summary; repeatable",
     )
-    parser.addini("pan_report", "reports to write, TYPE[:DEST] each", type="args", default=[])
+    parser.addini("pan_report", "reports to write, as TYPE[:DEST]", type="args", default=[])
     group.addoption(
         LIMIT,
         action="append",
         dest="pan_limit",
         metavar="LIMIT=NUMBER",
         default=[],
-        help="hold every declared model and every test marked pan against a limit, e.g. "
+        help="limit for all declared models and all tests marked pan, e.g. "
         "max_pan_fraction=0.03, max_pan_fraction[features.1.*]=0.2; repeatable",
     )
     for option in SETTINGS:
@@ -67,63 +67,74 @@ def add(parser: pytest.Parser) -> None:
                 flag, dest=f"pan_{option.name}", metavar="VALUE", default=None, help=option.help
             )
         parser.addini(f"pan_{option.name}", option.help, type=option.type, default=None)
-    _add_verdicts(parser, group)
+    _add_cache(parser, group)
+    _add_inconclusive(parser, group)
+    _add_baseline(parser, group)
 
 
-def _add_verdicts(parser: pytest.Parser, group: pytest.OptionGroup) -> None:
+def _add_cache(parser: pytest.Parser, group: pytest.OptionGroup) -> None:
     group.addoption(
         "--pan-no-cache",
         action="store_true",
         dest="pan_no_cache",
         default=False,
-        help="make every audit anew, and keep none; else one of the same model, images and "
-        "settings is taken from pytest's cache directory",
+        help="do not read or write cached audits; by default, an audit of the same model, images "
+        "and settings is read from pytest's cache directory",
     )
-    parser.addini("pan_cache", "keep audits in pytest's cache directory", type="bool", default=True)
-    inconclusive = (
-        "what a verdict does whose limit lies inside the figure's interval: fail, warn (default: "
-        "the test counts as inconclusive in the last line) or pass"
+    parser.addini(
+        "pan_cache", "cache audits in pytest's cache directory", type="bool", default=True
+    )
+
+
+def _add_inconclusive(parser: pytest.Parser, group: pytest.OptionGroup) -> None:
+    text = (
+        "outcome of a test whose limit lies inside the value's confidence interval: fail, warn "
+        "(default: counted as inconclusive in the last line) or pass"
     )
     group.addoption(
         "--pan-inconclusive",
         dest="pan_inconclusive",
         metavar="VALUE",
         default=None,
-        help=inconclusive,
+        help=text,
     )
-    parser.addini("pan_inconclusive", inconclusive, default=None)
+    parser.addini("pan_inconclusive", text, default=None)
+
+
+def _add_baseline(parser: pytest.Parser, group: pytest.OptionGroup) -> None:
     group.addoption(
         "--pan-baseline",
         dest="pan_baseline",
         metavar="DIR",
         default=None,
-        help="compare each audit with its baseline, a JSON file in DIR (from the rootdir), which "
-        'limits such as max_pan_fraction="baseline+10%%" are relative to',
+        help="compare each audit with its baseline, a JSON file in DIR (relative to the rootdir); "
+        'limits such as max_pan_fraction="baseline+10%%" refer to it',
     )
-    parser.addini("pan_baseline", "directory of baselines, from the rootdir", default=None)
+    parser.addini("pan_baseline", "baseline directory, relative to the rootdir", default=None)
     group.addoption(
         UPDATE,
         action="store_true",
         dest="pan_update_baseline",
         default=False,
-        help="write the baseline of every audit that this run completes; no other is touched",
+        help="write the baseline of every audit that this run completes; keep other files as is",
     )
 
 
-def given(config: pytest.Config) -> bool:
-    """Whether this run has to do with audits before any test is looked at: by an option of the
-    command line, ``pan_audit`` in the ini file, the id of a declared model, or what may be a
-    table ``[tool.pan]``.
+def concerns_audits(config: pytest.Config) -> bool:
+    """Return whether options, arguments or files refer to audits, before tests are collected.
+
+    True for an option of the command line, ``pan_audit`` in the ini file, the id of a declared
+    model, and a file that may have the table ``[tool.pan]``.
     """
-    chosen = vars(config.option).items()
-    if any(value for name, value in chosen if name.startswith("pan_")):
+    values = vars(config.option).items()
+    if any(value for name, value in values if name.startswith("pan_")):
         return True
     if any(str(argument).startswith("pan::") for argument in config.args):
         return True
     try:
         if config.getini("pan_audit"):
             return True
-    except Exception:  # whoever reads it says what is wrong
+    except Exception:  # reported later, where the value is read
         return True
     file = config.rootpath / "pyproject.toml"
     return file.is_file() and _TABLE.search(file.read_bytes()) is not None

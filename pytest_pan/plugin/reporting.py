@@ -1,4 +1,4 @@
-"""The process that reports, the only one or xdist's controller: what arrives, and the reports."""
+"""Plugin of the reporting process: receives audits, writes reports and the terminal summary."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ import pytest
 
 from pytest_pan.config.files import append_text, write_text
 from pytest_pan.engine.audits import Ledger
-from pytest_pan.plugin import requests as asking
-from pytest_pan.plugin.items import all_collected
-from pytest_pan.plugin.options import USAGE
+from pytest_pan.plugin import requests
+from pytest_pan.plugin.items import is_whole_repo, only_shows
+from pytest_pan.plugin.options import USAGE_ERROR
+from pytest_pan.records import text
 from pytest_pan.records.audit import Audit
-from pytest_pan.records.completeness import Collected, Ran, ran
+from pytest_pan.records.completeness import Collected, RunSummary, summarize
 from pytest_pan.records.limits import Limit
-from pytest_pan.verdicts.unchecked import NOTHING, Aim, never_checked
+from pytest_pan.records.text import escaped
+from pytest_pan.verdicts.unchecked import NO_AUDIT, RunScope, unchecked_errors
 
 COLLECTED = "pan_collected"
-"""Where a worker leaves how many audits it was asked for."""
-ASKERS = "pan_askers"
-"""Where a worker leaves which of all tests ask for an audit, and for whom."""
+"""Key of a worker's output, and attribute of a test report: the number of requested audits."""
+REQUESTERS = "pan_requesters"
+"""Key of a worker's output, and attribute of a test report: requester by item id."""
 
-_REPEATERS = ("lfplugin", "stepwiseplugin")
-"""Plugins that keep the ids of what failed, to run it again."""
+_RERUN_PLUGINS = ("lfplugin", "stepwiseplugin")
+"""Plugins that store the ids of failed tests, to run them again."""
 
-_ENDED = (
+_COMPLETED = (
     pytest.ExitCode.OK,
     pytest.ExitCode.TESTS_FAILED,
     pytest.ExitCode.NO_TESTS_COLLECTED,
@@ -38,157 +40,175 @@ _ENDED = (
 
 
 class Controller:
-    """The hooks of the process that reports: the only one, or xdist's controller."""
+    """Plugin of the reporting process: the only process, or xdist's controller."""
 
     def __init__(
         self,
         ledger: Ledger,
         reports: tuple[tuple[str, Path], ...],
-        everywhere: tuple[Limit, ...] = (),
+        global_limits: tuple[Limit, ...] = (),
     ) -> None:
-        self._ledger, self._reports, self._everywhere = ledger, reports, everywhere
+        self._ledger, self._reports, self._global_limits = ledger, reports, global_limits
         self._collected: Collected | None = None
-        self._asked: set[str] = set()
-        self._had: set[str] = set()
-        self._askers: Mapping[str, str] | None = None
+        self._requested: set[str] = set()
+        self._fulfilled: set[str] = set()
+        self._requester_by_item: Mapping[str, str] | None = None
         self._crashed: list[str] = []
+        self._failures: list[tuple[float, str]] = []
+        """(index, id) of tests that failed before they had an audit and checked all limits."""
+        self._runs_tests = False
         self._unchecked: list[str] = []
-        self._looped = False
-        self._written: list[str] = []
-        self._kept: tuple[Audit, ...] | None = None
-        self._unkept: list[str] = []
+        self._compared: tuple[Audit, ...] | None = None
+        self._baseline_errors: list[str] = []
+        self._report_lines: list[str] = []
         self._seconds: dict[str, float] = {}
         self._partial = ""
-        self._usage = ""
-        self._troubles: list[tuple[float, str]] = []
+        self._usage_error = ""
+        self._exit = ""
+        """Why the run ended early, if code called pytest.exit."""
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         output = getattr(node, "workeroutput", {})
-        self._usage = output.get(USAGE, self._usage)
-        self._count(output.get(COLLECTED))
-        self._askers = output.get(ASKERS, self._askers)
+        self._usage_error = output.get(USAGE_ERROR, self._usage_error)
+        self._receive_count(output.get(COLLECTED))
+        self._requester_by_item = output.get(REQUESTERS, self._requester_by_item)
 
-    def _count(self, sent: Mapping[str, int] | None) -> None:
-        """Every process collects the same, so that one of them tells it all."""
-        if sent is not None:
-            self._collected = Collected.from_json(sent)
+    def _receive_count(self, data: Mapping[str, int] | None) -> None:
+        """Store the number of requests, which is the same in every process."""
+        if data is not None:
+            self._collected = Collected.from_json(data)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
-        hidden = ("collectonly", "setupplan")
-        self._looped = not any(session.config.getoption(name, False) for name in hidden)
+        self._runs_tests = not only_shows(session.config)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        if excinfo.errisinstance(pytest.exit.Exception):
+            self._exit = escaped(f"the run was ended by pytest.exit: {excinfo.value}")
+
+    def is_incomplete(self, session: pytest.Session) -> bool:
+        """Return whether an audit is missing because its test or model was never reached."""
+        expected = self._collected.expected if self._collected else 0
+        nothing_ran = bool(self._exit and session.config.getoption("pan_audit"))
+        if only_shows(session.config):
+            return False
+        return expected > len(self._requested) or (nothing_ran and not self._ledger.audits)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._ledger.receive(getattr(report, "pan", ()))
-        self._count(getattr(report, COLLECTED, None))
-        self._askers = getattr(report, ASKERS, self._askers)
-        if report.when not in ("setup", "call", "teardown"):  # xdist's, of a worker that is gone
+        self._receive_count(getattr(report, COLLECTED, None))
+        self._requester_by_item = getattr(report, REQUESTERS, self._requester_by_item)
+        if report.when not in ("setup", "call", "teardown"):  # xdist's report of a crashed worker
             self._crashed.append(report.nodeid)
-        asks = getattr(report, "pan_asks", "")
-        self._asked |= {asks} - {""}
-        if getattr(report, "pan_had", False):
-            self._had |= {asks} - {""}
-        if asks and report.failed and not getattr(report, "pan_beyond", False):
-            self._troubles.append((getattr(report, "pan_place", math.inf), report.nodeid))
+        requester = getattr(report, "pan_requester", "")
+        self._requested |= {requester} - {""}
+        if getattr(report, "pan_fulfilled", False):
+            self._fulfilled |= {requester} - {""}
+        is_done = getattr(report, "pan_limit_failed", False) or getattr(report, "pan_done", False)
+        if requester and report.failed and not is_done:
+            self._failures.append((getattr(report, "pan_index", math.inf), report.nodeid))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         self._ledger.receive(self._ledger.send())
-        self._take_crashed()
-        if self._usage:
+        self._add_crashed()
+        if self._usage_error:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         self._find_unchecked(session)
-        if not self._reportable():
+        if only_shows(session.config) or not self._has_content():
             return
-        self._keep(session, exitstatus)
+        self._compare_with_baselines(session, exitstatus)
         self._partial = (
             _why_partial(session, exitstatus)
+            or self._exit
             or self._why_incomplete()
             or "; ".join(self._unchecked)
         )
-        said = dict.fromkeys(self._reports, "")
-        for kind, path in sorted(said, key=lambda report: report[0] == "json"):  # it tells how
-            try:  # long the others took
+        self._write_reports(session)
+
+    def _write_reports(self, session: pytest.Session) -> None:
+        """Write all reports; JSON last, as it has the time that the others took."""
+        lines = dict.fromkeys(self._reports, "")
+        for kind, path in sorted(lines, key=lambda report: report[0] == "json"):
+            try:
                 write = append_text if kind == "markdown-append" else write_text
                 write(path, self._render(kind, session.config))
-            except Exception as error:  # one report that fails must not take the others along
-                said[kind, path] = f"NOT written, {path}: {type(error).__name__}: {error}"
+            except Exception as error:  # the other reports must still be written
+                lines[kind, path] = f"NOT written, {path}: {type(error).__name__}: {error}"
                 session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
             else:
-                said[kind, path] = f"report: {path.as_uri()}"
-        self._written += said.values()
+                lines[kind, path] = f"report: {path.as_uri()}"
+        self._report_lines += lines.values()
 
-    def _take_crashed(self) -> None:
-        """A worker that went down in a test took an audit along if the test asks for one; if no
-        worker has lived to say which do, it may have.
-        """
+    def _add_crashed(self) -> None:
+        """Add failures for tests that crashed a worker and requested, or may have, an audit."""
         for nodeid in self._crashed:
-            asks = nodeid if self._askers is None else self._askers.get(nodeid, "")
-            if asks:
-                self._asked.add(asks)
-                self._troubles.append((math.inf, nodeid))
+            by_item = self._requester_by_item
+            requester = nodeid if by_item is None else by_item.get(nodeid, "")
+            if requester:
+                self._requested.add(requester)
+                self._failures.append((math.inf, nodeid))
 
-    def _keep(self, session: pytest.Session, exitstatus: int) -> None:
-        """Compares all audits with their baselines, and writes these where it is asked to."""
+    def _compare_with_baselines(self, session: pytest.Session, exitstatus: int) -> None:
+        """Compare all audits with their baselines; update these if the option says so."""
         baselines = self._ledger.baselines
         if baselines is None or exitstatus == pytest.ExitCode.INTERNAL_ERROR:
             return
-        from pytest_pan.verdicts.ratchet import keep
+        from pytest_pan.verdicts.baseline_limits import compare_and_update
 
-        kept = keep(self._ledger.audits, baselines)
-        self._kept = kept.audits
-        for nodeid, why in kept.errors.items():
-            _report_error(session.config, nodeid, why)
+        updated = compare_and_update(self._ledger.audits, baselines)
+        self._compared = updated.audits
+        for nodeid, message in updated.errors.items():
+            _report_error(session.config, nodeid, message)
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
-        self._unkept = list(kept.errors.values())
+        self._baseline_errors = list(updated.errors.values())
 
     @property
     def _audits(self) -> tuple[Audit, ...]:
-        return self._ledger.audits if self._kept is None else self._kept
+        return self._ledger.audits if self._compared is None else self._compared
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """Errors that no test owns count, but are no step of the progress; and a test is not
-        counted as passed where a limit is inconclusive.
-        """
+        """Count errors of no test without a progress letter, and inconclusive tests separately."""
         if getattr(report, "pan_unchecked", False):
             return "error", "", ""
-        if getattr(report, "pan_open", False):
+        if getattr(report, "pan_inconclusive", False):
             return "inconclusive", "?", "INCONCLUSIVE"
         return None
 
     def _find_unchecked(self, session: pytest.Session) -> None:
-        """What was to be checked and was not, each an error of its own beside the tests'."""
-        self._collected = session.config.stash.get(asking.COLLECTED, self._collected)
-        done = session.exitstatus in _ENDED and not self._troubles and not self._usage
-        if not self._looped or not done:
+        """Report an error for each audit or limit that should have been checked and was not."""
+        self._collected = session.config.stash.get(requests.COLLECTED, self._collected)
+        is_complete = session.exitstatus in _COMPLETED and not (self._usage_error or self._exit)
+        if not self._runs_tests or self._failures or not is_complete:
             return
+        scope = _run_scope(session.config)
         unchecked = dict(
-            never_checked(self._ran(), self._ledger.audits, self._everywhere, _aim(session.config))
+            unchecked_errors(self._summary(), self._ledger.audits, self._global_limits, scope)
         )
-        for nodeid, why in unchecked.items():
-            if nodeid == NOTHING and session.exitstatus == pytest.ExitCode.TESTS_FAILED:
+        for nodeid, message in unchecked.items():
+            if nodeid == NO_AUDIT and session.exitstatus == pytest.ExitCode.TESTS_FAILED:
                 continue
-            _report_error(session.config, nodeid, why)
+            _report_error(session.config, nodeid, message)
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         self._unchecked = list(unchecked.values())
 
-    def _ran(self) -> Ran:
-        return ran(self._collected or Collected(), len(self._had), self._ledger.audits)
+    def _summary(self) -> RunSummary:
+        return summarize(self._collected or Collected(), len(self._fulfilled), self._ledger.audits)
 
-    def _reportable(self) -> bool:
-        """Whether there is anything to say: a run that only collects must not wipe a report."""
-        return not self._usage and bool(self._asked or self._ledger.audits)
+    def _has_content(self) -> bool:
+        """Return whether to report: a run that only collects must not overwrite a report."""
+        return not self._usage_error and bool(self._requested or self._ledger.audits)
 
     def _why_incomplete(self) -> str:
-        if not self._troubles:
+        if not self._failures:
             return ""
-        names = ", ".join(dict.fromkeys(nodeid for _, nodeid in sorted(self._troubles)))
+        names = ", ".join(dict.fromkeys(nodeid for _, nodeid in sorted(self._failures)))
         return f"tests failed without a verdict on a limit: {names}"
 
     def _render(self, kind: str, config: pytest.Config) -> str:
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        audits, summary = self._audits, self._ran()
+        audits, summary = self._audits, self._summary()
         if kind == "json":
             from pytest_pan.report import json
 
@@ -216,57 +236,63 @@ class Controller:
         return page
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self._usage_error:
+            terminalreporter.write_line(f"ERROR: {escaped(self._usage_error)}", red=True)
+        if only_shows(terminalreporter.config) or not self._has_content():
+            if self._runs_tests and (excluded := self._summary().excluded()):
+                terminalreporter.write_line(f"pan: {', '.join(excluded)}", yellow=True)
+            return
+        self._write_summary(terminalreporter)
+
+    def _write_summary(self, terminalreporter: Any) -> None:
         from pytest_pan.report import terminal
 
-        if self._usage:
-            terminalreporter.write_line(f"ERROR: {self._usage}", red=True)
-        if not self._reportable():
-            if self._looped and (said := self._ran().left_out()):
-                terminalreporter.write_line(f"pan: {', '.join(said)}", yellow=True)
-            return
         terminalreporter.section("padding audit", sep="=")
         if self._partial:
-            terminalreporter.write_line(f"PARTIAL: {self._partial}", yellow=True)
+            terminalreporter.write_line(text.line(f"PARTIAL: {self._partial}"), yellow=True)
         if not self._ledger.audits:
             terminalreporter.write_line("no audit ran", yellow=True)
         for line in terminal.lines(self._audits):
             colours = {"FAIL": {"red": True}, "INCONCLUSIVE": {"yellow": True}}
             terminalreporter.write_line(line, **colours.get(line.split(maxsplit=1)[0], {}))
-        summary = self._ran()
-        short = summary.missing or summary.left_out()
-        terminalreporter.write_line(summary.line(), **({"yellow": True} if short else {}))
-        for line in (*self._unchecked, *self._unkept):
-            terminalreporter.write_line(f"ERROR: {line}", red=True)
-        for line in self._written:
-            terminalreporter.write_line(line)
+        summary = self._summary()
+        is_short = summary.missing or summary.excluded()
+        terminalreporter.write_line(summary.line(), **({"yellow": True} if is_short else {}))
+        for line in (*self._unchecked, *self._baseline_errors):
+            terminalreporter.write_line(f"ERROR: {escaped(line)}", red=True)
+        for line in self._report_lines:
+            terminalreporter.write_line(escaped(line))
 
 
-def _aim(config: pytest.Config) -> Aim:
-    """How much this run was about."""
-    narrowed = config.getoption("lf", False) or config.getoption("stepwise", False)
-    return Aim(
-        asked=bool(config.getoption("pan_audit")), whole=all_collected(config) and not narrowed
+def _run_scope(config: pytest.Config) -> RunScope:
+    is_rerun = config.getoption("lf", False) or config.getoption("stepwise", False)
+    return RunScope(
+        has_audit_option=bool(config.getoption("pan_audit")),
+        is_whole_repo=is_whole_repo(config) and not is_rerun,
     )
 
 
-def _report_error(config: pytest.Config, nodeid: str, why: str) -> None:
-    """An error that no test owns, so that counts, JUnit and the last line have it too; not those
-    who would run it again, for no test of a later run has that id and could take it off their list.
+def _report_error(config: pytest.Config, nodeid: str, message: str) -> None:
+    """Report an error that belongs to no test, so that the last line and JUnit include it.
+
+    Plugins that rerun failed tests do not receive it: no later run has a test with that id.
     """
     manager = config.pluginmanager
-    deaf = [plugin for name in _REPEATERS if (plugin := manager.get_plugin(name)) is not None]
-    tell = manager.subset_hook_caller("pytest_runtest_logreport", remove_plugins=deaf)
-    for when, outcome, text in (("setup", "failed", why), ("teardown", "passed", None)):
+    plugins = [manager.get_plugin(name) for name in _RERUN_PLUGINS]
+    excluded = [plugin for plugin in plugins if plugin is not None]
+    log_report = manager.subset_hook_caller("pytest_runtest_logreport", remove_plugins=excluded)
+    failures = (("setup", "failed", escaped(message)), ("teardown", "passed", None))
+    for when, outcome, longrepr in failures:
         report = pytest.TestReport(
-            nodeid=nodeid,
-            location=("pyproject.toml", 0, nodeid),
+            nodeid=escaped(nodeid),
+            location=("pyproject.toml", 0, escaped(nodeid)),
             keywords={},
             outcome=outcome,  # type: ignore[arg-type]
-            longrepr=text,
+            longrepr=longrepr,
             when=when,  # type: ignore[arg-type]
         )
         report.pan_unchecked = outcome == "failed"  # type: ignore[attr-defined]
-        tell(report=report)
+        log_report(report=report)
 
 
 def _why_partial(session: pytest.Session, exitstatus: int) -> str:

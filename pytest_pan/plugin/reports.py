@@ -1,4 +1,4 @@
-"""Which reports to write, and where they go."""
+"""Report options: the types and destinations of reports."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ DEFAULTS = {
     "markdown": "pan-report.md",
     "markdown-append": "",
 }
-"""Where each type of report goes unless told; empty where it must be told."""
+"""Default destination of each report type; empty if it must be given."""
 
 
 def reports(config: pytest.Config) -> tuple[tuple[str, Path], ...]:
-    """Reports to write, as (type, absolute path); the command line adds to the ini file."""
+    """Return all reports of the ini file and the command line as (type, absolute path)."""
     wanted: dict[tuple[str, Path], None] = {}
     in_ini = in_ini_file(config, "pan_report")
     try:
@@ -34,12 +34,13 @@ def reports(config: pytest.Config) -> tuple[tuple[str, Path], ...]:
         kind, _, dest = text.partition(":")
         if kind not in DEFAULTS:
             raise _refused(where, "report type", repr(kind), ", ".join(DEFAULTS))
-        dest = _filled(where, dest) if kind == "markdown-append" else dest
+        dest = _expand_variables(where, dest) if kind == "markdown-append" else dest
         path = config.invocation_params.dir / (dest or DEFAULTS[kind])
         if why := why_not_writable(path):
-            raise _refused(where, why, "", "a file that can be written")
+            raise _refused(where, why, "", "a writable file")
         if any(path == other and kind != others for others, other in wanted):
-            raise _refused(where, "another report goes there too", "", "a file for each")
+            allowed = "one file per report"
+            raise _refused(where, "another report has the same destination", "", allowed)
         wanted[kind, path] = None
     return tuple(wanted)
 
@@ -48,20 +49,20 @@ def _refused(where: str, what: str, got: str, allowed: str) -> pytest.UsageError
     return pytest.UsageError(str(ConfigError(what, where=where, got=got, allowed=allowed)))
 
 
-def _filled(where: str, dest: str) -> str:
-    """The file to append to, variables in its name filled in: an ini file has no shell for that."""
+def _expand_variables(where: str, dest: str) -> str:
+    """Replace environment variables in the name of the file to append to, for ini files."""
 
     def value(found: re.Match[str]) -> str:
         name = found[1] or found[2]
         if not os.environ.get(name):
-            what = f"the variable {name} is not set"
-            raise _refused(where, what, "", "a variable that is")
+            what = f"the environment variable {name} is not set"
+            raise _refused(where, what, "", "a variable that is set")
         return os.environ[name]
 
     if not dest:
         allowed = (
-            "markdown-append:FILE. If FILE came from a variable, such as GITHUB_STEP_SUMMARY, that "
-            "variable is empty or not set"
+            "markdown-append:FILE. If FILE is a shell variable, such as GITHUB_STEP_SUMMARY, it is "
+            "empty or not set"
         )
         raise _refused(where, "no file to append to", "", allowed)
     return re.sub(r"\$(?:(\w+)|\{(\w+)\})", value, dest)

@@ -1,1 +1,1 @@
-"""Probes: one question about padding each, in a folder of its own. ``table.py`` lists them."""
+"""Probes, one package each, that answer one question about padding. ``table.py`` lists them."""

@@ -1,8 +1,8 @@
-"""What runs a probe: the passes it asks for, what it sees of them, and what it found.
+"""Protocol between the engine and the probes: passes, observers and findings.
 
-An audit goes over the images in rounds. Before each round every observer says which passes it needs
-next, given what is known; the engine runs each distinct pass once a batch and shows it to all that
-asked for it. An observer that needs no more passes gives its findings.
+An audit goes over the images in rounds. Before each round every observer returns the passes it
+needs next, given the findings so far. The engine runs each distinct pass once per batch and shows
+it to every observer that requested it. An observer that needs no more passes returns its findings.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from pytest_pan.records.sites import Site
 
 
 class Inputs(Protocol):
-    """A change of the images before the forward pass; two that are equal are the same pass."""
+    """Transform of the images before the forward pass; equal transforms share one pass."""
 
     @property
     def name(self) -> str:
-        """What the change is, for people: ``zero row at 0.5``."""
+        """Label shown to users: ``zero row at 0.5``."""
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the changed images: (N, C, H, W) -> (N, C, h, w)."""
+        """Return the transformed images: (N, C, H, W) -> (N, C, h, w)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """A forward pass: which images, and which padding."""
+    """Forward pass, defined by its input transform and its padding plan."""
 
     inputs: Inputs | None = None
-    """None for the images as they are."""
+    """None for unchanged images."""
     plan: Plan | None = None
     """None for the network's own padding."""
 
     @property
     def name(self) -> str:
-        """The pass, for people."""
+        """Label shown to users."""
         plan = self.plan
         seed = "" if plan is None or plan.seed is None else f", seed {plan.seed}"
         parts = [self.inputs.name if self.inputs else "", f"{plan.name}{seed}" if plan else ""]
@@ -56,17 +56,17 @@ class Pass:
 
 
 ORIGINAL = Pass()
-"""The images as they are through the network as it is."""
+"""Unchanged images through the unchanged network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some images of one batch: all, unless the device has no memory for that."""
+    """Images that run together: a whole batch, or a slice of it if device memory is short."""
 
     first: int
-    """Number of the first image, over the whole audit."""
+    """Index of the first image, counted over the whole audit."""
     batch: int
-    """Number of the first image of the batch."""
+    """Index of the first image of the batch."""
     images: Tensor
     """(N, C, H, W), on the device."""
     labels: Tensor | None
@@ -78,90 +78,92 @@ class Part:
 
 @dataclass(kw_only=True)
 class Context:
-    """What the observers of one audit have in common."""
+    """State shared by the observers of one audit."""
 
     model: nn.Module
     settings: Settings
     device: torch.device
     processes: Processes = ALONE
     expected: int | None = None
-    """Images to come, over all processes; None where the source does not say."""
+    """Number of images over all processes; None if the source does not report it."""
     pick: Pick | None = None
-    """The user's way from what the model returns to what counts."""
+    """User function that extracts the outputs to compare from what the model returns."""
     classes: Sequence[str] = ()
-    """Names of the classes as given; they may not be as many as the outputs have."""
+    """Class names as given by the user; their number may differ from the number of outputs."""
     label_classes: int = 0
-    """Number of classes that the labels are of, where the images say so (class folders); else 0."""
+    """Number of classes among the labels if the source defines it (class folders), else 0."""
     activations: States
-    """What the examined sites gave in the original pass. Emptied after the round that follows."""
+    """Activations of the examined sites in the original pass; cleared after the next round."""
     original: OriginalOutputs
-    """The outputs of the original pass, where they fit in memory."""
+    """Outputs of the original pass, if they fit in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a probe adds to the audit."""
+    """Results that a probe adds to the audit."""
 
     findings: Findings
     measures: Mapping[str, Measured] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     skips: tuple[Skip, ...] = ()
     sites: tuple[Site, ...] | None = None
-    """The examined sites, from the probe that finds them; else None."""
+    """Examined sites, set by the probe that finds them; else None."""
     neurons: tuple[Neuron, ...] | None = None
-    """The PANs, where this probe finds them or knows more about them; else None."""
+    """PANs, set by probes that find them or add to their records; else None."""
     classes: tuple[str, ...] | None = None
-    """Names of the classes, where this probe looks at outputs; else None."""
+    """Class names, set by probes that examine outputs; else None."""
 
 
 class Observer(Protocol):
-    """The part of a probe that looks at forward passes; made with a :class:`Context`.
+    """Component of a probe that observes forward passes; constructed with a :class:`Context`.
 
-    The methods with a body need not be written by a probe that has nothing to do there.
+    Only :meth:`passes` and :meth:`findings` are required; the other methods do nothing by default.
     """
 
     adds_up: bool = True
-    """Whether what several processes see of their share of the images can be put together. If not,
-    each of them sees all images."""
+    """Whether the results of processes that share the images can be merged. If not, every process
+    sees all images."""
 
     def passes(self, known: Audit) -> Sequence[Pass] | None:
-        """Return the passes needed next; none when done, None to wait for other probes' findings.
+        """Return the passes needed next; empty when done, None to wait for other probes' findings.
 
-        ``known`` is the audit so far, with the findings of the probes that are done.
+        ``known`` is the audit so far, with the findings of the probes that have finished.
         """
 
     def findings(self, known: Audit) -> Found:
-        """Return what was found, once :meth:`passes` has returned none."""
+        """Return the results; called once :meth:`passes` has returned an empty sequence."""
 
     def begin(self, part: Part) -> None:
-        """Start of the passes over some images. Where the device runs out of memory in one of them,
-        all begin anew with fewer images; what was seen since the last :meth:`begin` is void then.
+        """Start the passes over some images.
+
+        If the device runs out of memory in one of them, all passes restart with fewer images, and
+        everything observed since the last :meth:`begin` must be discarded.
         """
 
     def see(self, this: Pass, call: ConvCall, *, is_swapped: bool) -> None:
-        """One convolution of a pass; where the plan swaps padding, a second time after the swap.
+        """Observe a convolution call; called again after the swap where the plan swaps padding.
 
-        The call's output belongs to the model: what is kept must be copied.
+        The output tensor belongs to the model: copy whatever you keep.
         """
 
     def pass_over(self, this: Pass, name: str, why: str) -> None:
-        """A convolution of a pass that cannot be looked into."""
+        """Record a convolution that cannot be observed, and the reason."""
 
     def keep_padding(self, this: Pass, site: str, why: str) -> None:
-        """A site whose padding the plan could not swap."""
+        """Record a site whose padding the plan could not swap, and the reason."""
 
     def output(self, this: Pass, part: Part, output: object) -> None:
-        """What the model returned at the end of a pass over some images."""
+        """Receive the model's return value at the end of a pass over some images."""
 
     def end(self, part: Part) -> None:
-        """All passes over these images are through."""
+        """Finish the images: all passes over them have succeeded."""
 
     def end_batch(self, first: int, images: int) -> None:
-        """All images of a batch are through: number of the first one, and how many."""
+        """Finish a batch, given the index of its first image and its number of images."""
 
     def finish(self) -> None:
-        """After the last batch of a round: the processes put together what they have."""
+        """Merge the results of all processes after the last batch of a round."""
 
     def interrupted(self) -> Found | None:
-        """Return what is known when an audit stops half-way; None for nothing."""
+        """Return partial results of an audit that stopped early; None if there are none."""
         return None

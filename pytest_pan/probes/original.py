@@ -1,4 +1,4 @@
-"""Outputs of the original pass, kept so that no comparison has to run that pass again."""
+"""Outputs of the original pass, kept so that comparisons need not run it again."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import torch
 
 from pytest_pan.probes import outputs
 from pytest_pan.probes.outputs import Pick, Reading
+from pytest_pan.probes.scores import FormCheck
 from pytest_pan.records.errors import InputError
 
 
 class OriginalOutputs:
-    """The readings of all images, within ``memory`` bytes.
+    """Outputs of all images, limited to ``memory`` bytes.
 
-    :attr:`is_complete` turns false for good when they do not fit, and when an output cannot be
-    read: whoever needs them runs the pass again then, and meets the error there.
+    :attr:`is_complete` becomes false permanently if they do not fit or an output cannot be read.
+    A probe that needs them then runs the pass again, and any read error is raised there.
     """
 
     def __init__(self, memory: int, task: str, pick: Pick | None) -> None:
@@ -21,31 +22,37 @@ class OriginalOutputs:
         self._held = 0
         self._by_first: dict[int, Reading] = {}
         self.is_complete = True
+        self.scores = FormCheck(task)
+        """What the class scores of all images seen are, also of those not kept."""
 
     def keep(self, first: int, images: int, output: object) -> None:
-        """Keep the output of images from number ``first`` on, if that has not been done."""
-        if not self.is_complete or first in self._by_first:
+        """Store the output of ``images`` images from index ``first`` on, unless already stored."""
+        if first in self._by_first:
             return
         try:
             reading = outputs.read(output, self._task, self._pick)
         except torch.OutOfMemoryError:
             raise
-        except Exception:  # a user's function among others: raised again where it is needed
+        except Exception:  # may come from a user function; raised again when the output is needed
             self.drop()
             return
+        self.scores.add(reading)
         self._held += outputs.size(reading)
-        if self._held > self._memory or len(reading) != images:
+        if not self.is_complete or self._held > self._memory or len(reading) != images:
             self.drop()
             return
         self._by_first[first] = reading
 
     def drop(self) -> None:
-        """Let go of all of it."""
+        """Discard all outputs."""
         self._by_first.clear()
         self.is_complete = False
 
     def take(self, first: int, images: int) -> Reading:
-        """Return the reading of so many images from number ``first`` on."""
+        """Return the outputs of ``images`` images from index ``first`` on.
+
+        Raises :class:`InputError` if some are missing.
+        """
         parts = []
         for start, reading in sorted(self._by_first.items()):
             low, high = max(first, start), min(first + images, start + len(reading))

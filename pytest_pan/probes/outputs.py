@@ -1,4 +1,4 @@
-"""What a model's output says, whatever its shape: scores, predictions, how far two are apart."""
+"""Uniform access to model outputs: class probabilities, predictions and distances."""
 
 from __future__ import annotations
 
@@ -11,46 +11,64 @@ from torch import Tensor
 
 from pytest_pan.records.errors import InputError
 
-Task = Literal["classification", "multilabel", "segmentation", "embedding", "detection"]
+Task = Literal["classification", "multilabel", "segmentation", "embedding", "detection", "features"]
+"""``features``: maps whose second axis is not known to be classes."""
+Form = Literal["logits", "probabilities", "independent probabilities"]
+"""What class scores are: logits, a distribution over classes, or one probability a class."""
 _LOGIT_KEYS = ("logits", "out", "output", "outputs", "pred", "predictions")
 _MATCH = 0.5
-"""Overlap at which two boxes of one class are the same object, as usual."""
+"""Overlap (IoU) at which two boxes of a class are the same object; the usual value."""
 
 Pick = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A batch's outputs: ``logits`` (N, K), (N, K, H, W) in segmentation, (N, D) embeddings; or
-    ``boxes``, one dict of boxes, labels and scores an image. ``each``: every class is a yes or no
-    of its own (sigmoid), as in multilabel and of a single class, whose softmax would be 1 always.
-    """
+    """Outputs of a batch."""
 
     task: Task
     logits: Tensor | None = None
+    """(N, K); (N, K, H, W) in segmentation; (N, D) for embeddings; None in detection."""
     boxes: tuple[Mapping[str, Tensor], ...] = ()
+    """Detection: a dict of boxes, labels and scores per image."""
     each: bool = False
+    """Whether every class is an independent binary decision (sigmoid): multilabel outputs, and a
+    single class, whose softmax would always be 1."""
+    form: Form = "logits"
 
     def __len__(self) -> int:
         return len(self.boxes) if self.logits is None else len(self.logits)
 
     @property
+    def description(self) -> str:
+        """How the outputs were read, for people."""
+        if self.logits is None:
+            return "detections"
+        shape = "x".join(map(str, self.logits.shape[1:]))
+        if self.classes is None:
+            kind = "embeddings" if self.task == "embedding" else "feature maps"
+            return f"{kind} of shape {shape}"
+        where = " of every pixel" if self.task == "segmentation" else ""
+        what = "class" if self.classes == 1 else "classes"
+        return f"{self.form} of {self.classes:,} {what}{where}"
+
+    @property
     def classes(self) -> int | None:
-        """Number of classes; None where the outputs have none."""
-        if self.logits is None or self.task == "embedding":
+        """Number of classes; None for outputs without classes."""
+        if self.logits is None or self.task in ("embedding", "features"):
             return None
         return self.logits.shape[1]
 
 
 def read(output: Any, task: str = "auto", pick: Pick | None = None) -> Reading:
-    """The output of a forward pass as a Reading; ``pick`` is the user's way to what counts.
+    """Convert the output of a forward pass; ``pick`` is a user function applied to it first.
 
-    A tensor is taken as it is; of a tuple or list the first tensor; of a dict or an object the
-    ``logits`` or what is called alike. Raises :class:`InputError` for anything else, and for
-    outputs that are not of the task asked for. The logits are a copy: a model may write to its
-    output again.
+    Accepts a tensor, the first tensor of a tuple or list, the ``logits`` (or a similar key) of a
+    dict or object, and a list of detections. Raises :class:`InputError` for anything else, and if
+    the outputs do not fit ``task``. The logits are copied: a model may overwrite its output.
     """
     found = pick(output) if pick is not None else _tensor_of(output)
+    is_named = pick is not None or _has_logits(output)
     if isinstance(found, list | tuple) and found and all(map(_is_detection, found)):
         _check_task(task, "detection")
         return Reading("detection", boxes=tuple(found))
@@ -61,24 +79,26 @@ def read(output: Any, task: str = "auto", pick: Pick | None = None) -> Reading:
             got=what,
             allowed="a floating point tensor (N, K) or (N, K, H, W), a tuple or dict with one, "
             "an object with .logits, or a list of detections",
-            next="Override the fixture pan_outputs with a function that picks it.",
+            next="Override the fixture pan_outputs with a function that returns the logits.",
         )
     if found.dim() not in (2, 4) or not found.numel():
         raise InputError(
-            "logits",
+            "logits of an unsupported shape",
             got=f"shape {tuple(found.shape)}",
             allowed="(N, K) or (N, K, H, W)",
             next="Override the fixture pan_outputs with a function that reshapes them.",
         )
-    return _reading(task, found.detach().clone())
+    return _reading(task, found.detach().clone(), is_named)
 
 
-def _reading(task: str, logits: Tensor) -> Reading:
+def _reading(task: str, logits: Tensor, is_named: bool) -> Reading:
     if task == "embedding":
         return Reading("embedding", logits=logits.flatten(1))
     if task != "segmentation" and logits.shape[2:] == (1, 1):
         logits = logits.flatten(1)
     each = task == "multilabel" or logits.shape[1] == 1
+    if logits.dim() == 4 and task == "auto" and not is_named:
+        return Reading("features", logits=logits)
     if logits.dim() == 4:
         _check_task("auto" if task == "multilabel" else task, "segmentation")
         return Reading("segmentation", logits=logits, each=each)
@@ -87,13 +107,13 @@ def _reading(task: str, logits: Tensor) -> Reading:
     return Reading(kind, logits=logits, each=each)
 
 
-def _check_task(asked: str, found: Task) -> None:
-    if asked not in ("auto", found):
+def _check_task(task: str, found: Task) -> None:
+    if task not in ("auto", found):
         raise InputError(
-            f"the outputs are not those of task {asked}",
+            f"the outputs do not match task {task}",
             got=f"outputs of a {found} model",
             allowed=f"task auto or {found}",
-            next="Or override the fixture pan_outputs with a function that picks others.",
+            next="Change the task, or override the fixture pan_outputs to return other outputs.",
         )
 
 
@@ -113,12 +133,19 @@ def _tensor_of(output: Any) -> Any:
     return output
 
 
+def _has_logits(output: Any) -> bool:
+    """Return whether the output names its class scores, by a key or an attribute."""
+    if isinstance(output, Mapping):
+        return any(key in output for key in _LOGIT_KEYS)
+    return hasattr(output, "logits")
+
+
 def _is_detection(item: Any) -> bool:
     return isinstance(item, Mapping) and {"boxes", "labels", "scores"} <= set(item)
 
 
 def finite(reading: Reading) -> Tensor:
-    """Whether each sample's output is finite: (N,) bool."""
+    """Return whether each sample's output is finite: (N,) bool."""
     if reading.logits is None:
         good = [
             all(bool(torch.isfinite(image[key]).all()) for key in ("boxes", "scores"))
@@ -129,40 +156,48 @@ def finite(reading: Reading) -> Tensor:
 
 
 def finite_in_all(readings: Mapping[str, Reading]) -> tuple[Tensor, dict[int, str]]:
-    """Which samples are finite in every reading, (N,) bool, and why the others are not.
+    """Return which samples are finite in every reading, (N,) bool, and a reason for each other one.
 
-    ``readings`` by a name for people; the first in which a sample fails is told by its place.
+    ``readings`` are keyed by a label for users. The reasons are keyed by the sample's position in
+    the batch and name the first reading in which it is not finite.
     """
-    named: dict[int, str] = {}
+    reasons: dict[int, str] = {}
     keep = torch.ones(len(next(iter(readings.values()))), dtype=torch.bool)
     for name, reading in readings.items():
         good = finite(reading)
         for place in (keep & ~good).nonzero().flatten().tolist():
-            named[place] = f"outputs not finite ({name})"
+            reasons[place] = f"outputs not finite ({name})"
         keep &= good
-    return keep, named
+    return keep, reasons
 
 
 def probabilities(reading: Reading) -> Tensor | None:
-    """Class probabilities of each sample, pixels averaged: (N, K) float64; None without classes."""
+    """Return class probabilities, averaged over pixels: (N, K) float64; None without classes."""
     if reading.classes is None or reading.logits is None:
         return None
-    logits = reading.logits.double()
-    shares = logits.sigmoid() if reading.each else logits.softmax(1)
+    shares = reading.logits.double()
+    if reading.form == "logits":
+        shares = shares.sigmoid() if reading.each else shares.softmax(1)
     return shares.mean((2, 3)) if shares.dim() == 4 else shares
 
 
 def predictions(reading: Reading) -> Tensor | None:
-    """First class of each image (N,) or pixel (N, H, W); of classes that are each a yes or no,
-    those said yes to (N, K), (N, K, H, W).
+    """Return the top class per image (N,) or pixel (N, H, W); None without classes.
+
+    For independent binary classes, return which are predicted: (N, K) or (N, K, H, W) bool.
     """
     if reading.classes is None or reading.logits is None:
         return None
-    return reading.logits > 0 if reading.each else reading.logits.argmax(1)
+    if not reading.each:
+        return reading.logits.argmax(1)
+    return reading.logits > (0 if reading.form == "logits" else 0.5)
 
 
 def flips(before: Reading, after: Reading) -> Tensor | None:
-    """Predictions that differ in each sample: (N,) int; of detections, objects that come or go."""
+    """Count changed predictions per sample: (N,) int; in detection, objects without a match.
+
+    None without predictions.
+    """
     if before.task == "detection":
         unmatched = [_match(a, b)[1] for a, b in zip(before.boxes, after.boxes, strict=True)]
         return torch.tensor(unmatched)
@@ -171,7 +206,7 @@ def flips(before: Reading, after: Reading) -> Tensor | None:
 
 
 def _differ(before: Reading, after: Reading) -> Tensor | None:
-    """Whether the prediction, any class of it, changes: (N,), or (N, H, W) in segmentation."""
+    """Return whether any class of the prediction changes: (N,), or (N, H, W) in segmentation."""
     ours, theirs = predictions(before), predictions(after)
     if ours is None or theirs is None:
         return None
@@ -179,11 +214,11 @@ def _differ(before: Reading, after: Reading) -> Tensor | None:
 
 
 def distances(before: Reading, after: Reading) -> Tensor:
-    """How far each sample's output has moved: (N,) float64.
+    """Return the distance between each sample's two outputs: (N,) float64.
 
-    L1 between the logits (PAN section 4.2), averaged over pixels in segmentation; the cosine
-    distance of embeddings; for detections, the sum of score differences of matched boxes and of
-    the scores of boxes without a match (ours).
+    L1 between the logits (PAN section 4.2), averaged over pixels in segmentation; cosine distance
+    for embeddings; for detections, the score differences of matched boxes plus the scores of
+    unmatched boxes (ours).
     """
     if before.logits is None or after.logits is None:
         moved = [_match(a, b)[0] for a, b in zip(before.boxes, after.boxes, strict=True)]
@@ -191,17 +226,19 @@ def distances(before: Reading, after: Reading) -> Tensor:
     ours, theirs = before.logits.double(), after.logits.double()
     if before.task == "embedding":
         apart = (1 - torch.cosine_similarity(ours, theirs, dim=1)).clamp(min=0)
-        return apart.masked_fill((ours == theirs).all(1), 0).cpu()  # also where both are zero
+        is_equal = (ours == theirs).all(1)  # includes pairs of zero vectors
+        return apart.masked_fill(is_equal, 0).cpu()
     gaps = (ours - theirs).abs().sum(1)
     return (gaps.mean((1, 2)) if gaps.dim() == 3 else gaps).cpu()
 
 
 def _match(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> tuple[float, int]:
-    """Distance between two images' detections, and confident ones (score >= 0.5) without a match.
+    """Return the distance between the detections of two images, and the number of unmatched ones.
 
-    Boxes of one class are paired by overlap, the largest first.
+    Boxes of the same class are matched greedily by decreasing overlap. Only unmatched boxes with a
+    score of at least 0.5 are counted.
     """
-    from torchvision.ops import box_iou  # a second to import, for detectors only
+    from torchvision.ops import box_iou  # takes a second to import; only detectors need it
 
     overlap = box_iou(before["boxes"].float(), after["boxes"].float()).cpu()
     overlap[(before["labels"][:, None] != after["labels"][None, :]).cpu()] = 0
@@ -216,15 +253,15 @@ def _match(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> tuple[f
             free_ours.remove(a)
             free_theirs.remove(b)
             moved += abs(ours[a] - theirs[b])
-    alone = [ours[a] for a in free_ours] + [theirs[b] for b in free_theirs]
-    return moved + sum(alone), sum(score >= 0.5 for score in alone)
+    unmatched = [ours[a] for a in free_ours] + [theirs[b] for b in free_theirs]
+    return moved + sum(unmatched), sum(score >= 0.5 for score in unmatched)
 
 
 def by_distance(before: Reading, after: Reading, rings: int = 16) -> tuple[Tensor, Tensor] | None:
-    """Pixels whose class stays, and all pixels, by distance to the border: (rings,) int twice.
+    """Count unchanged pixels and all pixels by distance to the border: (rings,) int twice.
 
-    Rings are equal parts of half the shorter side, the outermost first; some hold no pixel where
-    that is shorter than ``rings``. Segmentation only.
+    Rings divide half the shorter side equally, outermost first; some are empty if that is less
+    than ``rings`` pixels. Segmentation only, else None.
     """
     differ = _differ(before, after)
     if before.task != "segmentation" or differ is None:
@@ -241,15 +278,18 @@ def by_distance(before: Reading, after: Reading, rings: int = 16) -> tuple[Tenso
 
 
 def top5_lost(before: Reading, after: Reading) -> Tensor | None:
-    """Samples whose first class is no longer among the first five: (N,) bool; classification."""
+    """Return which samples' top class drops out of the top five: (N,) bool.
+
+    Classification only, else None.
+    """
     if before.task != "classification" or before.logits is None or after.logits is None:
         return None
     first = after.logits.gather(1, before.logits.argmax(1, keepdim=True))
-    return ((after.logits > first).sum(1) >= 5).cpu()  # classes level with it do not push it out
+    return ((after.logits > first).sum(1) >= 5).cpu()  # ties do not push it out
 
 
 def select(reading: Reading, keep: Tensor) -> Reading:
-    """The reading of some of its samples: keep (N,) bool."""
+    """Return the outputs of the samples where ``keep`` (N,) is true."""
     if reading.logits is None:
         kept: Sequence[Mapping[str, Tensor]] = [
             image for image, wanted in zip(reading.boxes, keep.tolist(), strict=True) if wanted
@@ -259,21 +299,21 @@ def select(reading: Reading, keep: Tensor) -> Reading:
 
 
 def size(reading: Reading) -> int:
-    """Count the bytes of a reading."""
+    """Return the size of the outputs in bytes."""
     if reading.logits is not None:
         return reading.logits.nbytes
     return sum(tensor.nbytes for image in reading.boxes for tensor in image.values())
 
 
 def part(reading: Reading, start: int, stop: int) -> Reading:
-    """Return the reading of the samples from ``start`` to before ``stop``."""
+    """Return the outputs of samples ``start`` (inclusive) to ``stop`` (exclusive)."""
     if reading.logits is None:
         return replace(reading, boxes=reading.boxes[start:stop])
     return replace(reading, logits=reading.logits[start:stop])
 
 
 def joined(readings: Sequence[Reading]) -> Reading:
-    """Return the readings of several batches as one."""
+    """Concatenate the outputs of several batches."""
     first = readings[0]
     if first.logits is None:
         return replace(first, boxes=tuple(image for each in readings for image in each.boxes))

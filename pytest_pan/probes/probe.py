@@ -1,8 +1,8 @@
-"""What a probe declares about itself: its question, measures, cost and parts of the report.
+"""Declaration of a probe: its question, measures, cost and report sections.
 
-No torch here, nor in anything that a declaration refers to: limits, reports and the command line
-read the declarations without running a model. The code that does run one, the observer
-(``observer.py``), is named by its import path and loaded when an audit starts.
+Neither this module nor anything a declaration refers to imports torch: limits, reports and the
+command line read the declarations without running a model. The observer, which runs one
+(``observer.py``), is given as an import path and loaded when an audit starts.
 """
 
 from __future__ import annotations
@@ -17,60 +17,61 @@ from pytest_pan.records.measures import Measure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Where a section stands in the HTML report, and how much it may show."""
+    """Context of a section in the HTML report: anchors and space."""
 
     anchor: str
-    """Of the audit; anchors within it begin with it."""
+    """Anchor of the audit; all anchors within it start with it."""
     sites: Mapping[str, str]
-    """Anchors of the sites, by name."""
+    """Anchors of the sites, keyed by name."""
     share: int
-    """How much of what is shared among the page's audits this one may show (``Section.levels``)."""
+    """Part of the page's space that this audit may use, in the unit of ``Section.demand``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A part of an audit's page in the HTML report."""
+    """Section of an audit in the HTML report."""
 
     anchor: str
-    """Follows the audit's anchor: ``mobilenet:influence``."""
+    """Suffix to the audit's anchor: ``mobilenet:influence``."""
     template: str
-    """File in ``report_templates``; it gets ``view``, ``section`` (the audit's) and ``audit``."""
+    """File in ``report_templates``; it gets ``view``, the audit's ``section``, and ``audit``."""
     view: Callable[[Audit, Page], object | None]
-    """What the template shows, without analysis left to do; None leaves the section out."""
+    """Function that prepares the data of the template; returns None to omit the section."""
     link: str = ""
-    """Text of its entry in the contents; empty for none."""
+    """Text of the entry in the table of contents; empty for no entry."""
     is_detail: bool = False
-    """Whether it stands behind the sections of all probes that are not details."""
+    """Whether the section follows the non-detail sections of all probes."""
     demand: Callable[[Audit], int] = lambda audit: 0
-    """How much it could show of what makes pages large, in a unit of its own."""
+    """Function that returns the space the section could use, in a unit of its own."""
     levels: tuple[int, int, int, int] = (0, 0, 0, 0)
-    """How much all audits of a page show together; the next number where a page is too large."""
+    """Space for all audits of a page together, one per level; a page that is too large moves on to
+    the next level."""
 
 
 def no_lines(audit: Audit) -> Iterable[str]:
-    """Return no lines: the default of a probe that prints none."""
+    """Return no lines; the default for probes that print none."""
     return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """The declaration of a probe."""
+    """Declaration of a probe."""
 
     name: str
-    """As in ``--pan-probes``; findings stand under it in ``Audit.findings`` and in the JSON."""
+    """Name in ``--pan-probes``; also the key of the findings in ``Audit.findings`` and the JSON."""
     question: str
     measures: tuple[Measure, ...]
     cost: str
-    """What it adds to an audit, for people: ``one forward pass``."""
+    """Cost in an audit, shown to users: ``one forward pass``."""
     observer: str
-    """``module:class`` of its observer, which is made with a context (``observer.py``)."""
+    """``module:class`` of its observer, which is constructed with a context (``observer.py``)."""
     read: Callable[[Any], Findings]
-    """Make the record of its findings from their JSON."""
+    """Function that builds the findings record from its JSON."""
     is_always_on: bool = False
-    """Whether every audit runs it: the other probes build on what it finds."""
+    """Whether every audit runs it because other probes depend on its findings."""
     lines: Callable[[Audit], Iterable[str]] = no_lines
-    """Its lines in the terminal, without indentation."""
+    """Function that returns its terminal lines, without indentation."""
     markdown: Callable[[Audit], Iterable[str]] = no_lines
-    """Its lines in the Markdown report, beside its measures."""
+    """Function that returns its lines in the Markdown report, in addition to its measures."""
     sections: tuple[Section, ...] = ()
-    """Its parts of the HTML report; without any, its ``lines`` stand there under the question."""
+    """Sections of the HTML report; if empty, ``lines`` are shown under the question."""

@@ -1,4 +1,4 @@
-"""Which channels a plan swaps, and the swap itself during a forward pass."""
+"""Choose the channels that each plan swaps, and swap their padding during a forward pass."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pytest_pan.records.sites import Site
 def plans(
     sites: Sequence[Site], neurons: Iterable[Neuron], *, mode: str, draws: int, seed: int
 ) -> Iterator[Plan]:
-    """PAN-, RAND- (several draws) and the full swap, in this order (PAN section 4).
+    """Yield the PAN plan, ``draws`` RAND plans and the full swap, in this order (PAN section 4).
 
-    A RAND plan has as many neurons in each layer as there are PANs, drawn among the others; where
-    a layer has not so many others, all of them.
+    A RAND plan draws as many non-PANs in each layer as the layer has PANs, or all of its non-PANs
+    if it has fewer.
     """
     pans: dict[str, list[int]] = {}
     for neuron in neurons:
@@ -45,13 +45,14 @@ def _others(count: int, taken: Sequence[int], generator: torch.Generator) -> tup
 
 @dataclass
 class Swap:
-    """A plan at work: give :meth:`see` to a tap. ``skips`` fills with what could not be swapped."""
+    """Applies a plan during a forward pass: pass :meth:`see` to a tap."""
 
     plan: Plan
     sites: frozenset[str]
-    """The sites that a plan without channels swaps: those examined."""
+    """Examined sites; a plan without channels swaps all of them."""
     device: torch.device
     skips: dict[str, str] = field(default_factory=dict)
+    """Sites that could not be swapped, with the reason."""
 
     def __post_init__(self) -> None:
         chosen: Mapping[str, tuple[int, ...]] = self.plan.channels or {}
@@ -66,12 +67,12 @@ class Swap:
         self.begin(0)
 
     def begin(self, first: int) -> None:
-        """Before the passes over images from number ``first`` on: draws of noise are theirs."""
-        own = np.random.SeedSequence((self.plan.seed or 0, first)).generate_state(1, np.uint64)
-        self._generator.manual_seed(int(own[0]) >> 1)
+        """Seed the noise for the images from index ``first`` on."""
+        seed = np.random.SeedSequence((self.plan.seed or 0, first)).generate_state(1, np.uint64)
+        self._generator.manual_seed(int(seed[0]) >> 1)
 
     def see(self, call: ConvCall) -> Tensor | None:
-        """The call's output with the plan's channels repadded; None where it has none of them."""
+        """Return the output with the plan's channels repadded; None if nothing is swapped here."""
         if call.name not in self._channels:
             return None
         try:
@@ -82,7 +83,7 @@ class Swap:
 
 
 def run(model: nn.Module, images: Tensor, see: Callable[[ConvCall], Tensor | None]) -> object:
-    """One forward pass with ``see`` at each convolution."""
+    """Run one forward pass with ``see`` called at each convolution."""
     with tapped(Tap(model, see)) as tap:
         tap.begin()
         output: object = model(images)

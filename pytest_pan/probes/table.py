@@ -1,7 +1,7 @@
-"""The table of all probes, and the vocabulary of measures that follows from it.
+"""Table of all probes, and the measures they define.
 
-Everything that lists probes or measures reads this table when it needs it: limits, options,
-reports, baselines and docs. A new probe is one folder and one entry here.
+Limits, options, reports, baselines and docs read this table on demand. Adding a probe takes one
+package and one entry here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pytest_pan.records.errors import ConfigError, did_you_mean
 from pytest_pan.records.measures import Measure
 
 PROBES: tuple[Probe, ...] = (pans.PROBE, influence.PROBE, intrusion.PROBE)
-"""In the order of the reports; a probe may build on those before it."""
+"""In report order; a probe may depend on those before it."""
 
 
 def names() -> tuple[str, ...]:
@@ -25,23 +25,23 @@ def names() -> tuple[str, ...]:
 
 
 def selected(wanted: Iterable[str]) -> tuple[str, ...]:
-    """Return these probes and those that are always on, each once, in the order of the table."""
+    """Return the wanted probes and those that are always on, without duplicates, in table order."""
     chosen = set(wanted)
     return tuple(p.name for p in PROBES if p.is_always_on or p.name in chosen)
 
 
 def measures() -> tuple[Measure, ...]:
-    """Return every measure, in the order of the table."""
+    """Return all measures, in table order."""
     return tuple(measure for probe in PROBES for measure in probe.measures)
 
 
 def by_name() -> Mapping[str, Measure]:
-    """Return every measure by its name."""
+    """Return all measures keyed by name."""
     return {measure.name: measure for measure in measures()}
 
 
 def find(name: str, *, where: str = "") -> Measure:
-    """Return the measure of that name; :class:`ConfigError` with the nearest name if none is."""
+    """Return the measure of that name; raise :class:`ConfigError` with a suggestion if unknown."""
     known = by_name()
     if name in known:
         return known[name]
@@ -54,23 +54,23 @@ def find(name: str, *, where: str = "") -> Measure:
 
 
 def text(name: str, value: float) -> str:
-    """Format a value as its measure is read; as a plain number if no measure has that name."""
+    """Format a value in its measure's unit; as a plain number if the measure is unknown."""
     known = by_name()
     return known[name].text(value) if name in known else f"{value:g}"
 
 
 def probe_of(name: str) -> str:
-    """Return the name of the probe that gives a measure; empty if none does."""
+    """Return the name of the probe that defines a measure; empty if none does."""
     return next((p.name for p in PROBES if any(m.name == name for m in p.measures)), "")
 
 
 def read_audit(data: Mapping[str, Any]) -> Audit:
-    """Make the record of an audit from its JSON, with the findings of every probe known here."""
+    """Build an audit record from its JSON, with the findings of all known probes."""
     return Audit.from_json(data, {probe.name: probe.read for probe in PROBES})
 
 
 def markdown() -> str:
-    """Return the tables of probes and measures as the reference has them, in Markdown."""
+    """Return the Markdown tables of probes and measures for docs/reference.md."""
     lines = ["| probe | question | cost |", "|---|---|---|"]
     for probe in PROBES:
         lines.append(f"| `{probe.name}` | {probe.question} | {probe.cost} |")

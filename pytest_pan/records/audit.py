@@ -1,4 +1,4 @@
-"""The records that pass between the stages: frozen, plain, and JSON both ways."""
+"""Audit records: settings, skips, findings and the audit itself, with JSON conversion."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 
-from pytest_pan.records.changes import Compared
+from pytest_pan.records import summary
+from pytest_pan.records.changes import BaselineComparison
 from pytest_pan.records.limits import Outcome, Verdict
 from pytest_pan.records.measures import Measured
 from pytest_pan.records.neurons import PAN_TYPES, Neuron
 from pytest_pan.records.sites import Site
 
 SCHEMA = "pytest-pan/2"
-"""Version of the JSON; the number rises when a key changes its meaning or goes."""
+"""JSON schema version; incremented when a key changes its meaning or is removed."""
 
 METHOD = 2
-"""Version of the method; the number rises when the same audit gives other figures."""
+"""Method version; incremented when the same audit gives different values."""
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-"""What the model computes in; the halves by autocast."""
+"""Precisions the model can run in; the 16-bit ones use autocast."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that decides the audit's numbers, and how they were computed."""
+    """Settings of an audit: those that determine its values, and how they are computed."""
 
     probes: tuple[str, ...] = ()
-    """Besides those that are always on; in an audit, all that ran."""
+    """Requested probes besides the always-on ones; in a finished audit, all probes that ran."""
     theta: float = 0.5
     device: str = "auto"
     batch_size: int = 32
@@ -37,14 +38,14 @@ class Settings:
     bad_images: Literal["fail", "skip"] = "fail"
     memory: int = 4 << 30
     mode: str = "reflect"
-    """Padding that the influence probe puts in the place of the network's own."""
+    """Padding mode that the influence probe swaps in."""
     draws: int = 3
-    """Random plans beside the PANs' own."""
+    """Number of random control plans of the influence probe."""
     task: str = "auto"
-    """What the outputs are; auto tells by their shape."""
+    """Kind of model output; auto infers it from the output's shape."""
     precision: Precision = "float32"
     workers: int | None = None
-    """Processes that load images; None lets the source and the device decide."""
+    """Image loading processes; None chooses by source and device."""
 
     def to_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)} | {"probes": list(self.probes)}
@@ -56,19 +57,19 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skip:
-    """Something that was not examined, and the reason."""
+    """A layer, image or class that was not examined, and the reason."""
 
     what: str
     why: str
     best_outcome: Outcome = "pass"
-    """The best that a limit on figures without it can come to. A layer whose values are not finite
-    belongs to the figures and is missing from them; a layer without padding does not."""
+    """Best outcome of a limit on values that leave this out. A layer with non-finite values should
+    have been included, so its limits cannot pass; a layer without padding should not."""
     probe: str = ""
-    """The probe whose figures lack it; empty where all do."""
+    """The probe whose values leave it out; empty for all probes."""
 
     @property
     def at_best(self) -> Outcome:
-        """Name of ``best_outcome`` in the JSON."""
+        """Alias of ``best_outcome``, under its JSON key."""
         return self.best_outcome
 
     def to_json(self) -> dict[str, Any]:
@@ -90,17 +91,17 @@ class Skip:
 
 
 class Findings(Protocol):
-    """What a probe found beside its measures; a frozen record of the probe's own."""
+    """A probe's results besides its measures, as a frozen record."""
 
     is_top_level: ClassVar[bool] = False
-    """Whether its JSON stands in the audit under the probe's name, and not in ``findings``."""
+    """Whether the JSON has it at the audit's top level instead of under ``findings``."""
 
     def to_json(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownFindings:
-    """Findings of a probe that this version does not have, kept as they were read."""
+    """Findings of a probe unknown to this version, kept as read."""
 
     is_top_level: ClassVar[bool] = False
 
@@ -111,17 +112,17 @@ class UnknownFindings:
 
 
 Readers = Mapping[str, Callable[[Any], Findings]]
-"""By probe, what makes its findings from JSON."""
+"""Functions that build findings from JSON, by probe name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Audit:
-    """All that one audit found; the reports are functions of it."""
+    """The result of one audit; all reports are rendered from it."""
 
     model: Mapping[str, Any]
-    """``name``, ``digest`` of the weights, ``parameters``."""
+    """``name``, ``digest`` (of the weights), ``parameters`` (their number)."""
     images: Mapping[str, Any]
-    """``count``, ``digest``, ``shape`` of one image, ``source``, ``transform``."""
+    """``count``, ``digest``, ``shape`` (of one image), ``source``, ``transform``."""
     environment: Mapping[str, Any]
     settings: Settings
     sites: tuple[Site, ...]
@@ -129,33 +130,49 @@ class Audit:
     measures: Mapping[str, Measured]
     skips: tuple[Skip, ...]
     findings: Mapping[str, Findings] = field(default_factory=dict)
-    """By probe. Those of one probe are also an attribute of its name: ``audit.influence``."""
+    """By probe name; also available as attributes, such as ``audit.influence``."""
     classes: tuple[str, ...] = ()
-    """Names of the classes, in the order of the outputs; empty where they are not known."""
+    """Class names in output order; empty if unknown."""
     verdicts: tuple[Verdict, ...] = ()
     notes: tuple[str, ...] = ()
-    """What weakens the figures: few images, small maps, ..."""
+    """Caveats about the values: few images, small maps, ..."""
     partial: str = ""
-    """Why the audit stopped early; empty when it ran to its end."""
+    """Why the audit stopped early; empty for a complete audit."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """By stage: ``load`` (waiting for images), ``forward`` (the first pass over the images, which
-    all probes share), and by probe what it took beyond that. Of a cached audit, as it was made."""
+    """Seconds by stage: ``load`` (waiting for images), ``forward`` (the first pass over the images,
+    shared by all probes), and each probe's additional time. A cached audit keeps its original
+    times."""
     cached: bool = False
-    """Whether an earlier run made it."""
-    baseline: Compared | None = None
-    """How it compares with its baseline, in a run that has baselines."""
+    """Whether it was read from the cache."""
+    baseline: BaselineComparison | None = None
+    """Comparison with its baseline; None in a run without baselines."""
 
     def __getattr__(self, name: str) -> Any:
-        """Return the findings of the probe of that name."""
+        """Return a probe's findings by the probe's name."""
         findings = object.__getattribute__(self, "findings")
         if name in findings:
             return findings[name]
         ran = ", ".join(findings) or "none"
         raise AttributeError(f"this audit has no {name!r}; probes that ran: {ran}")
 
+    def __repr__(self) -> str:
+        partial = ", partial" if self.partial else ""
+        return f"<Audit {summary.name(self)}: {summary.extent(self)}{partial}>"
+
+    def _repr_html_(self) -> str:
+        """Return a small table of the measures, which notebooks show."""
+        return summary.page(self)
+
+    def summary(self) -> str:
+        """Return what was examined and each measure with its interval, as lines of text.
+
+        Values are as in ``measures``: a fraction of 0.02 is 2 %.
+        """
+        return "\n".join(summary.lines(self))
+
     @property
     def pan_fraction(self) -> float:
-        """PANs as a share of the neurons examined."""
+        """PANs as a fraction of the examined neurons."""
         return self.measures["pan_fraction"].value
 
     @property
@@ -165,18 +182,18 @@ class Audit:
 
     @property
     def neuron_count(self) -> int:
-        """Number of neurons examined."""
+        """Number of examined neurons."""
         return sum(site.channels for site in self.sites)
 
     def pans(self, layer: str = "*") -> tuple[Neuron, ...]:
-        """The PANs of the sites whose name matches the glob ``layer``, in the order of the net."""
+        """Return the PANs of the sites whose name matches the glob ``layer``, in network order."""
         return tuple(n for n in self.neurons if fnmatch.fnmatchcase(n.site, layer))
 
     @property
     def images_per_second(self) -> float:
-        """Images over the time of all stages."""
-        taken = sum(self.seconds.values())
-        return self.images.get("count", 0) / taken if taken else 0.0
+        """Images per second over all stages."""
+        total = sum(self.seconds.values())
+        return self.images.get("count", 0) / total if total else 0.0
 
     @property
     def type_counts(self) -> dict[str, int]:
@@ -187,7 +204,7 @@ class Audit:
         return counts
 
     def to_json(self) -> dict[str, Any]:
-        """Return one entry of the JSON report's ``audits``; docs/reference.md lists the keys."""
+        """Return the audit's entry in the JSON report; docs/reference.md lists the keys."""
         top = {n: f.to_json() for n, f in self.findings.items() if f.is_top_level}
         return {
             "model": dict(self.model),
@@ -211,9 +228,9 @@ class Audit:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], readers: Readers) -> Self:
-        """Make the record from :meth:`to_json`'s data; ``readers`` make the findings.
+        """Build the record from the data of :meth:`to_json`; ``readers`` build the findings.
 
-        Raises TypeError for a key that is neither a field nor a probe's: it would be lost.
+        Raises TypeError for a key that is neither a field nor a probe name: it would be lost.
         """
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in data.items() if key in known or key not in readers}
@@ -229,7 +246,9 @@ class Audit:
                 "classes": tuple(data["classes"]),
                 "verdicts": tuple(Verdict.from_json(v) for v in data["verdicts"]),
                 "notes": tuple(data["notes"]),
-                "baseline": Compared.from_json(data["baseline"]) if data.get("baseline") else None,
+                "baseline": (
+                    BaselineComparison.from_json(data["baseline"]) if data.get("baseline") else None
+                ),
             }
         )
 

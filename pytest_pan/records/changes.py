@@ -1,4 +1,4 @@
-"""Records of how figures compare with earlier ones."""
+"""Records of how an audit's values compare with earlier ones."""
 
 from __future__ import annotations
 
@@ -8,25 +8,28 @@ from typing import Any, Literal, Self
 
 Change = Literal["worse", "lost", "better", "same", "new", "unknown"]
 
-_NOTHING_ELSE = (
-    "nothing else: weights, images, settings, versions and hardware are the same, so the code "
-    "that ran has changed, or the figures are not deterministic"
+_UNKNOWN_REASON = (
+    "nothing recorded: weights, images, settings, versions and hardware are the same, so the code "
+    "has changed or the values are not deterministic"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A measure before and after; None where it is undefined or was not taken."""
+class MeasureChange:
+    """A measure's value before and after; None where it is undefined or was not measured."""
 
     measure: str
     before: float | None
     after: float | None
     change: Change
     layer: str = ""
-    """Whose figure it is; empty for the whole model's."""
+    """The layer's name; empty for the whole model."""
+    is_noise: bool = False
+    """Whether the values differ, but one lies in the other's interval: the change is "same"."""
 
     def to_json(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        data = {f.name: getattr(self, f.name) for f in fields(self)}
+        return data if self.is_noise else {k: v for k, v in data.items() if k != "is_noise"}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -34,38 +37,38 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """An audit beside its baseline."""
+class BaselineComparison:
+    """The result of comparing an audit with its baseline."""
 
     file: str
-    """The baseline's, from pytest's rootdir."""
-    rows: tuple[Row, ...] = ()
-    layers: tuple[Row, ...] = ()
-    """The number of PANs in each layer where it is another."""
+    """Path of the baseline file, relative to pytest's rootdir."""
+    rows: tuple[MeasureChange, ...] = ()
+    layers: tuple[MeasureChange, ...] = ()
+    """``pan_count`` of each layer where it changed."""
     differences: tuple[str, ...] = ()
-    """A line for each of weights, images, settings, hardware, versions that are not the same."""
+    """One line for each of weights, images, settings, hardware and versions that differs."""
     missing: str = ""
-    """Why there was nothing to compare with; else empty."""
+    """Why there was nothing to compare with; empty if there was."""
     written: str = ""
-    """What became of the file where the run was to update it."""
+    """Result of updating the file; empty in a run that does not update baselines."""
 
     def count(self, change: Change) -> int:
         return sum(row.change == change for row in self.rows)
 
     @property
     def has_changed(self) -> bool:
-        """Whether any figure is another than in the baseline."""
+        """Whether any value differs from the baseline."""
         return bool(self.layers) or any(row.change != "same" for row in self.rows)
 
     @property
     def is_improvement(self) -> bool:
-        """Whether a measure is better and none is worse or gone."""
+        """Whether a measure is better and none is worse or missing."""
         return bool(self.count("better")) and not (self.count("worse") or self.count("lost"))
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """What may have changed the figures, all of it; says so where it can only be the code."""
-        return self.differences or (_NOTHING_ELSE,)
+        """Possible reasons for a change: the recorded differences, or a line that says none."""
+        return self.differences or (_UNKNOWN_REASON,)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -82,8 +85,8 @@ class Compared:
         return cls(
             **{
                 **data,
-                "rows": tuple(Row.from_json(row) for row in data["rows"]),
-                "layers": tuple(Row.from_json(row) for row in data["layers"]),
+                "rows": tuple(MeasureChange.from_json(row) for row in data["rows"]),
+                "layers": tuple(MeasureChange.from_json(row) for row in data["layers"]),
                 "differences": tuple(data["differences"]),
             }
         )

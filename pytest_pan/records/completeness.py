@@ -1,4 +1,4 @@
-"""Whether a run did what was expected: audits made, layers and images examined."""
+"""Run summary: audits expected and made, layers and images examined."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from pytest_pan.records.audit import Audit
+from pytest_pan.records.text import plural
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """How many audits a run was asked for: a declared model is one, and so is a test."""
+    """Number of collected audit requests; each declared model and each test is one."""
 
     models: int = 0
     tests: int = 0
     deselected: int = 0
     left_out: int = 0
-    """Declared models of a run about single files."""
+    """Declared models that were not collected because only test files were named."""
 
     @property
     def expected(self) -> int:
-        """Audits that are to be had in this run."""
+        """Number of requests that this run should fulfil."""
         return self.models + self.tests
 
     def to_json(self) -> dict[str, int]:
@@ -33,31 +34,31 @@ class Collected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ran:
-    """What was expected, and what came of it."""
+class RunSummary:
+    """What a run was expected to audit, and what it audited."""
 
     collected: Collected
-    had: int
-    """How many of those who asked for an audit had one."""
+    fulfilled: int
+    """Requests that received an audit."""
     audits: int
     sites: int
     skipped: int
     images: int
     images_expected: int | None
-    """None where a source of images does not say how many there are."""
+    """None if a source of images does not know its length."""
     cached: int = 0
-    """How many of the audits an earlier run has made."""
+    """Audits read from the cache."""
 
     @property
     def missing(self) -> int:
-        """How many of those who asked for an audit, and were not deselected, had none."""
-        return max(self.collected.expected - self.had, 0)
+        """Number of expected requests that received no audit."""
+        return max(self.collected.expected - self.fulfilled, 0)
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON report's ``ran``."""
+        """Return the ``ran`` object of the JSON report."""
         return {
             "expected": {"audits": self.collected.expected, **self.collected.to_json()},
-            "had": self.had,
+            "had": self.fulfilled,
             "audits": self.audits,
             "sites": {"examined": self.sites, "skipped": self.skipped},
             "images": {"expected": self.images_expected, "read": self.images},
@@ -65,11 +66,11 @@ class Ran:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """What :meth:`to_json` gave, which leaves out how many of the audits were cached."""
+        """Build the record from the data of :meth:`to_json`, which does not include ``cached``."""
         expected, images = data["expected"], data["images"]["expected"]
         return cls(
             collected=Collected(**{f.name: int(expected[f.name]) for f in fields(Collected)}),
-            had=int(data["had"]),
+            fulfilled=int(data["had"]),
             audits=int(data["audits"]),
             sites=int(data["sites"]["examined"]),
             skipped=int(data["sites"]["skipped"]),
@@ -78,61 +79,68 @@ class Ran:
         )
 
     def line(self) -> str:
-        """The same for people."""
-        collected, asked = self.collected, self.collected.expected
-        parts = [(collected.models, "declared model"), (collected.tests, "test")]
-        of = ", ".join(number_of(number, what) for number, what in parts if number)
-        read = f"{self.images:,}" + (
-            "" if self.images_expected is None else f" of {self.images_expected:,}"
-        )
-        had = f"audits: {self.had} of {asked} expected" + (f" ({of})" if of else "")
+        """Return the summary as one line of text."""
+        collected = self.collected
+        counts = [(collected.models, "declared model"), (collected.tests, "test")]
+        kinds = ", ".join(plural(number, noun) for number, noun in counts if number)
+        head = f"audits: {self.fulfilled} of {collected.expected} expected"
+        head += f" ({kinds})" if kinds else ""
+        images = plural(self.images, "image")
+        if self.images_expected is not None:
+            images = f"{self.images:,} of {plural(self.images_expected, 'image')}"
         return (
-            f"{', '.join([had, *self.left_out()])}; {number_of(self.audits, 'audit')} made"
-            f"{f', {self.cached} of them earlier' if self.cached else ''}: "
-            f"{number_of(self.sites, 'layer')} examined, {self.skipped:,} not; {read} images read"
+            f"{', '.join([head, *self.excluded()])}; {plural(self.audits, 'audit')} made"
+            f"{f' ({self.cached} from the cache)' if self.cached else ''}: "
+            f"{plural(self.sites, 'layer')} examined, {self.skipped:,} skipped; "
+            f"{images} read"
         )
 
-    def left_out(self) -> list[str]:
-        """What this run was not about."""
+    def excluded(self) -> list[str]:
+        """Return texts about deselected audits and declared models that were not collected."""
         deselected, left_out = self.collected.deselected, self.collected.left_out
-        said = []
+        texts = []
         if deselected:
-            said.append(f"{deselected} of {deselected + self.collected.expected} audits deselected")
+            total = deselected + self.collected.expected
+            texts.append(f"{deselected:,} of {plural(total, 'audit')} deselected")
         if left_out:
-            said.append(f"{number_of(left_out, 'declared model')} left out: only files were named")
-        return said
+            models = plural(left_out, "declared model")
+            texts.append(f"{models} not collected: only test files were named")
+        return texts
 
 
-def ran(collected: Collected, had: int, audits: Sequence[Audit]) -> Ran:
-    """Counts what the audits examined."""
+def summarize(collected: Collected, fulfilled: int, audits: Sequence[Audit]) -> RunSummary:
+    """Return the summary of a run with these requests and audits."""
     expected = [audit.images.get("expected") for audit in audits]
-    return Ran(
+    return RunSummary(
         collected=collected,
-        had=had,
+        fulfilled=fulfilled,
         audits=len(audits),
         sites=sum(len(audit.sites) for audit in audits),
         skipped=sum(len(audit.skips) for audit in audits),
-        images=sum(audit.images.get("count", 0) for audit in audits),
+        images=sum(
+            audit.images.get("count", 0) + audit.images.get("repeated", 0) for audit in audits
+        ),
         cached=sum(audit.cached for audit in audits),
         images_expected=None if None in expected else sum(n for n in expected if n is not None),
     )
 
 
-def counted(
-    kept: Collection[str], dropped: Collection[str], *, models: Collection[str], left_out: int
+def count_requests(
+    selected: Collection[str],
+    deselected: Collection[str],
+    *,
+    models: Collection[str],
+    left_out: int,
 ) -> Collected:
-    """Who asks in the items that stay and in those that were deselected; ``models`` of them are
-    declared models.
+    """Count distinct requesters among the selected and the deselected items.
+
+    A requester is the id of a test or of a declared model (those in ``models``), or empty for an
+    item that needs no audit.
     """
-    asking = {asker for asker in kept if asker}
+    requesters = {requester for requester in selected if requester}
     return Collected(
-        models=len(asking & set(models)),
-        tests=len(asking - set(models)),
-        deselected=len({asker for asker in dropped if asker} - asking),
+        models=len(requesters & set(models)),
+        tests=len(requesters - set(models)),
+        deselected=len({requester for requester in deselected if requester} - requesters),
         left_out=left_out,
     )
-
-
-def number_of(number: int, what: str) -> str:
-    """``1 test``, ``1,200 tests``."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""The errors a user can meet; each says what, where, got, allowed, next."""
+"""Exceptions of the package; each message says where, what, got, allowed and what to do next."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from pytest_pan.records.text import escaped
+
 if TYPE_CHECKING:
     from pytest_pan.records.audit import Audit
 
 
 class PanError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base class of all errors this package raises on purpose."""
 
     def __init__(
         self,
@@ -28,11 +30,11 @@ class PanError(Exception):
             head += f", got {got}"
         if allowed:
             head += f"; allowed: {allowed}"
-        super().__init__(f"{head}. {next}" if next else head)
+        super().__init__(escaped(f"{head}. {next}" if next else head, keep="\n"))
 
 
 class ConfigError(PanError):
-    """A setting, a limit or an option is wrong; found before any forward pass."""
+    """A setting, limit or option is wrong; raised before any forward pass."""
 
 
 class InputError(PanError):
@@ -40,29 +42,29 @@ class InputError(PanError):
 
 
 class AuditError(PanError):
-    """The audit stopped half-way; ``audit`` holds what had finished, marked partial."""
+    """The audit stopped early; ``audit`` has the finished part, marked partial."""
 
     audit: Audit | None = None
 
 
 class PanWarning(UserWarning):
-    """The audit ran, but a figure deserves less trust than it seems to."""
+    """The audit ran, but a value is less reliable than it looks."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Suggest the nearest of the known words; empty if none is near."""
+    """Return a suggestion with the most similar known word; empty if none is similar."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"Did you mean {close[0]!r}?" if close else ""
 
 
-_SHOWN = 80
-"""Characters of a rejected value that a message repeats."""
+_MAX_SHOWN = 80
+"""Characters of a rejected value that a message quotes."""
 
 
 def shortened(value: object) -> str:
-    """Return the value's ``repr``, cut where it is long."""
+    """Return the value's ``repr``, truncated if long."""
     try:
         text = repr(value)
-    except ValueError:  # an integer with more digits than Python converts to text
-        return f"a {type(value).__name__} with too many digits to print"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text):,} characters)"
+    except Exception:  # such as an integer with more digits than Python converts to text
+        return f"a {type(value).__name__} that cannot be printed"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}... ({len(text):,} characters)"

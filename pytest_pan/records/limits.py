@@ -1,4 +1,4 @@
-"""The records of what was asked of a model, and of what came of it."""
+"""Limit and verdict records."""
 
 from __future__ import annotations
 
@@ -7,56 +7,57 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
-from pytest_pan.records.measures import Interval, ends_of
+from pytest_pan.records.measures import Interval, interval_from_json
 
 Outcome = Literal["pass", "fail", "inconclusive"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """A bound on a measure, and where it was written."""
+    """A bound on a measure, and where it was set."""
 
     measure: str
     direction: Literal["max", "min"]
     bound: float
-    """NaN where it is relative to a baseline that is not there, or has not been looked at."""
+    """NaN for a bound relative to a baseline that is missing or has not been read."""
     origin: str
+    """Where the limit was set, such as ``--pan-limit``; shown in messages."""
     target: str = ""
-    """A class, where the bound is that class's; empty for the whole model."""
+    """Class name, for a bound on one class; else empty."""
     layer: str = ""
-    """A glob, where the bound is that of each layer it matches; empty for the whole model."""
+    """Glob, for a bound on each layer it matches; else empty."""
     earlier: tuple[str, ...] = ()
-    """Globs written before this one in the same table; the layers they match are bounded there."""
+    """Globs before this one in the same table; this limit does not apply to layers they match."""
     relative: str = ""
-    """As it was written where it is relative to a baseline: ``baseline+10%``; else empty."""
+    """Source text of a bound relative to a baseline, such as ``baseline+10%``; else empty."""
 
     @property
     def keyword(self) -> str:
-        """``max_pan_fraction``, with a class or a glob of layers as ``max_...[features.1.*]``."""
+        """Name of the limit: ``max_pan_count``, or ``max_pan_count[features.1.*]`` for a part."""
         part = self.target or self.layer
         return f"{self.direction}_{self.measure}" + (f"[{part}]" if part else "")
 
     @property
     def group(self) -> tuple[str, str, bool]:
-        """Direction, measure, and whether it is about a part: what a nearer place replaces."""
+        """Direction, measure and whether it bounds a part; limits override others of the group."""
         return self.direction, self.measure, bool(self.target or self.layer)
 
     @property
     def subject(self) -> str:
-        """What the bound is about: ``pan_fraction in features.1.*``."""
+        """The bounded value, such as ``pan_fraction in features.1.*``."""
         if self.layer:
             return f"{self.measure} in {self.layer}"
         return f"{self.measure} of {self.target}" if self.target else self.measure
 
     @property
-    def written(self) -> str:
+    def bound_text(self) -> str:
         """The bound as the user wrote it."""
         return self.relative or f"{self.bound:g}"
 
-    def binds(self, layer: str) -> bool:
-        """Whether that layer's figure is among those that a bound of a glob is about."""
+    def applies_to(self, layer: str) -> bool:
+        """Return whether a limit with a layer glob bounds that layer."""
         return fnmatch.fnmatchcase(layer, self.layer) and not any(
-            fnmatch.fnmatchcase(layer, before) for before in self.earlier
+            fnmatch.fnmatchcase(layer, glob) for glob in self.earlier
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -71,19 +72,19 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A limit held against a value, with the layers and neurons behind it."""
+    """The outcome of checking a value against a limit, with the layers and neurons behind it."""
 
     limit: Limit
     value: float
     outcome: Outcome
     evidence: tuple[str, ...] = ()
-    """Lines for people: the layers and the neurons that did it."""
+    """Lines of text: the layers and neurons that caused the outcome."""
     interval: Interval | None = None
-    """Of the value; where the limit lies inside, the outcome is inconclusive."""
+    """95 % interval of the value; a limit inside it makes the outcome inconclusive."""
     more_images: int | None = None
-    """About how many more would decide; None where it is decided, or none would."""
+    """Estimate of how many more images would decide; None if decided or if no number would."""
     basis: str = ""
-    """What the outcome rests on, for people: the interval, or that there is none."""
+    """Text that explains the outcome: the interval, or why there is none."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -101,6 +102,6 @@ class Verdict:
         values = {
             "limit": Limit.from_json(data["limit"]),
             "evidence": tuple(data["evidence"]),
-            "interval": ends_of(data.get("interval")),
+            "interval": interval_from_json(data.get("interval")),
         }
         return cls(**{**data, **values})

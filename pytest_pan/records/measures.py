@@ -1,4 +1,4 @@
-"""Measures: what a number is called and means, and its values in an audit."""
+"""Measures: their declarations, and their values in an audit."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Unit = Literal["fraction", "count", "number"]
 Interval = tuple[float, float]
 
 LEAST_IMAGES = 32
-"""Images from which there are intervals: fewer do not tell how much they vary. A quarter of them,
-which the trend of a count needs, is eight images then."""
+"""Fewest images for which intervals are computed: fewer do not show how much values vary. The
+trend of a count uses quarters of the images, which then have at least eight."""
 
 
-def ends_of(data: Any) -> Interval | None:
-    """An interval as JSON has it: two numbers, or nothing."""
+def interval_from_json(data: Any) -> Interval | None:
+    """Return the interval of a JSON list of two numbers; None for null."""
     return (data[0], data[1]) if data else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """A named number: its unit, which direction is better, where it comes from, what it says."""
+    """Declaration of a measure: its name, unit, better direction, source and meaning."""
 
     name: str
     unit: Unit
@@ -32,32 +32,32 @@ class Measure:
     source: str
     meaning: str
     per_site: str = ""
-    """What its figure of a single layer says; empty where there is none."""
+    """Meaning of its value for a single layer; empty if it has none."""
     per_class: bool = False
-    """Whether it has a figure for each class, which can be bounded one by one."""
+    """Whether it has a value for each class, which limits can bound one by one."""
     is_signed: bool = False
     """Whether its value may be negative."""
     is_sampled: bool = True
-    """Whether it depends on which images were taken; if not it is exact, and has no interval."""
+    """Whether it depends on the sample of images; otherwise it is exact and has no interval."""
     is_image_count: bool = False
-    """Whether it is a number of images, which grows with their number."""
+    """Whether it is a number of images, and so grows with the size of the sample."""
     uses_labels: bool = False
-    """Whether labels decide it, too."""
+    """Whether it depends on labels."""
     counts_pans: bool = False
-    """Whether the strongest PANs are evidence for it."""
+    """Whether a failed limit on it lists the strongest PANs."""
     is_largest_layer: bool = False
-    """Whether it is the figure of the layer where that is largest."""
+    """Whether it is the largest value of any layer."""
     derived_from: str = ""
-    """The measure whose random control is evidence for this one; empty for its own."""
+    """The measure whose random control is the evidence for this one; empty for its own."""
     needs: str = ""
-    """What has to be there for it to be measured, for people; empty where that is always."""
+    """Text that says what measuring it requires; empty if it is always measured."""
     settled_at: int = 0
-    """Images from which its interval held as often as it says (docs/method.md)."""
+    """Fewest images for which its interval reached its nominal coverage (docs/method.md)."""
     is_headline: bool = False
     """Whether a table of several models has a column for it."""
 
     def text(self, value: float) -> str:
-        """The value as people read it: ``2.16 %`` for a fraction, ``155`` for a count."""
+        """Format a value: ``2.16 %`` for a fraction, ``155`` for a count."""
         if not math.isfinite(value):
             return "undefined"
         if self.unit == "fraction":
@@ -66,20 +66,33 @@ class Measure:
         return f"{value:,.0f}" if whole or abs(value) >= 1000 else f"{value:.3g}"
 
 
+LEAST_CONTROL = 0.8
+"""Share of the PANs' number that random draws must have for a comparison with them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """A figure of the PANs beside the same figure of random neurons, several draws of them."""
+    """A value for the PANs, and the same value for several draws of random neurons."""
 
     value: float
     draws: tuple[float, ...]
     low: float | None = None
     high: float | None = None
-    """95 % interval over images of the value, where there is one."""
+    """Ends of the value's 95 % interval over images; None if there is none."""
+    drawn: int = 0
+    """Random neurons in each draw; 0 in both fields if not known."""
+    pans: int = 0
+    """PANs that the draws stand beside."""
+
+    @property
+    def is_fair(self) -> bool:
+        """Whether there are draws, each of nearly as many neurons as there are PANs."""
+        return bool(self.draws) and self.drawn >= LEAST_CONTROL * self.pans
 
     @property
     def excess(self) -> float:
-        """Value less the mean of the draws."""
-        return self.value - sum(self.draws) / len(self.draws) if self.draws else float("nan")
+        """The value minus the mean of the draws; NaN if the draws are no fair control."""
+        return self.value - sum(self.draws) / len(self.draws) if self.is_fair else float("nan")
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -87,42 +100,53 @@ class Control:
             "draws": list(self.draws),
             "low": self.low,
             "high": self.high,
-            "excess": self.excess if self.draws else None,
-            "rank": self.rank,
+            "excess": self.excess if self.is_fair else None,
+            "rank": self.rank if self.is_fair else None,
+            "drawn": self.drawn,
+            "pans": self.pans,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        draws = tuple(data["draws"])
-        return cls(value=data["value"], draws=draws, low=data["low"], high=data["high"])
+        return cls(
+            value=data["value"],
+            draws=tuple(data["draws"]),
+            low=data["low"],
+            high=data["high"],
+            drawn=data.get("drawn", 0),
+            pans=data.get("pans", 0),
+        )
 
     @property
     def rank(self) -> int:
-        """1 if no draw reaches the value, else one more than the draws that do."""
+        """One plus the number of draws that reach the value."""
         return 1 + sum(draw >= self.value for draw in self.draws)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """The value of a measure for the whole model and, where it has one, for each site."""
+    """A measure's value for the whole model and, if it has them, for each site and class."""
 
     measure: str
     value: float
     sites: Mapping[str, float] = field(default_factory=dict)
     classes: Mapping[str, float] = field(default_factory=dict)
-    """By class name (or number), for measures of classes."""
+    """By class name or number, for measures with a value per class."""
     control: Control | None = None
-    """The same figure of random neurons, for measures of what the padding does to outputs."""
+    """The same value for random neurons, for measures of the padding's effect on outputs."""
     bounds: tuple[float, float] | None = None
-    """Least and most that it can be, where samples were counted between edges; else exact."""
+    """Smallest and largest possible value, if activations were counted in bins; None if exact."""
     site_bounds: Mapping[str, Interval] = field(default_factory=dict)
-    """The same of the sites."""
+    """``bounds`` of each site."""
     interval: Interval | None = None
-    """95 %, for the figure that very many images of the same kind would give (docs/method.md)."""
+    """95 % interval of the value on very many images of the same kind (docs/method.md)."""
     intervals: Mapping[str, Interval] = field(default_factory=dict)
-    """The same of the sites or the classes that have figures of their own."""
+    """``interval`` of each site or class."""
+    class_draws: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """The values of each class for random neurons, one per draw; empty if not known."""
 
     def to_json(self) -> dict[str, Any]:
+        draws = {name: list(values) for name, values in self.class_draws.items()}
         return {
             "value": self.value,
             "sites": dict(self.sites),
@@ -132,6 +156,7 @@ class Measured:
             "site_bounds": {name: list(ends) for name, ends in self.site_bounds.items()},
             "interval": list(self.interval) if self.interval else None,
             "intervals": {name: list(ends) for name, ends in self.intervals.items()},
+            **({"class_draws": draws} if draws else {}),
         }
 
     @classmethod
@@ -143,8 +168,9 @@ class Measured:
         }
         values = {
             "control": control,
-            "bounds": ends_of(data["bounds"]),
-            "interval": ends_of(data.get("interval")),
+            "bounds": interval_from_json(data["bounds"]),
+            "interval": interval_from_json(data.get("interval")),
+            "class_draws": {n: tuple(d) for n, d in data.get("class_draws", {}).items()},
             **parts,
         }
         return cls(**{**data, "measure": name, **values})

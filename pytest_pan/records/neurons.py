@@ -1,4 +1,4 @@
-"""The records of what a neuron is: sides and types, statistics, histograms."""
+"""Neuron records: sides and PAN types, statistics, histograms."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 BySide = Mapping[str, float]
-"""A statistic keyed by the side's letter: T, B, L, R."""
+"""A statistic by side: T, B, L, R."""
 
 
 class Side(enum.Flag):
-    """A border of the map; a PAN type is the combination of borders a neuron is aware of."""
+    """Borders of the map; a PAN's type is the combination of borders it is aware of."""
 
     T = 1
     B = 2
@@ -24,7 +24,7 @@ class Side(enum.Flag):
 
     @classmethod
     def parse(cls, letters: str) -> Side:
-        """``"TL"`` as ``Side.T | Side.L``; raises KeyError for another letter."""
+        """Return ``Side.T | Side.L`` for ``"TL"``; raise KeyError for an unknown letter."""
         sides = cls(0)
         for letter in letters:
             sides |= cls[letter]
@@ -33,7 +33,7 @@ class Side(enum.Flag):
 
 SIDES = "TBLR"
 _LETTERS = ["".join(s for i, s in enumerate(SIDES) if value >> i & 1) for value in range(16)]
-"""By a side's value; a report asks for them by the ten thousands."""
+"""The letters of each ``Side`` value, precomputed: reports need tens of thousands."""
 NO_SIDE = Side(0)
 PAN_TYPES: tuple[str, ...] = (
     *("T", "B", "L", "R", "TB", "TL", "TR", "BL", "BR", "LR"),
@@ -46,8 +46,8 @@ PAN_TYPES: tuple[str, ...] = (
 class Histogram:
     """Counts of a neuron's activations in equal bins from ``low`` to ``high``, by region.
 
-    Regions: ``T B L R`` (borders), ``centre``, ``centre_high`` and ``centre_low`` (the centre
-    truncated to as many highest or lowest values as the longest border has).
+    Regions: ``T B L R`` (borders), ``centre``, ``centre_high`` and ``centre_low`` (the highest and
+    lowest values of the centre, as many as the longest border has).
     """
 
     low: float
@@ -66,33 +66,33 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neuron:
-    """A padding aware neuron: one output channel of one site, with its statistics by side."""
+    """A padding aware neuron (PAN): one output channel of a site, with its statistics by side."""
 
     site: str
     channel: int
     type: Side
     edges: Side
-    """Sides on which the neuron is an edge detector, those of ``type`` included."""
+    """Sides on which the neuron is an edge detector; includes those of ``type``."""
     ks: BySide
     ks_plus: BySide
     ks_minus: BySide
     nascent: Side = NO_SIDE
-    """Sides of the type that go when only the layer's own padding is swapped."""
+    """Sides of the type that disappear when only the layer's own padding is swapped."""
     downstream: Side = NO_SIDE
-    """Sides that stay then, and go when the padding of every earlier layer is swapped."""
+    """Sides that remain then, and disappear when every earlier layer's padding is swapped."""
     error: float = 0.0
-    """How far a statistic may be off, the worst of all; 0 where they are exact."""
+    """Largest error bound of its statistics; 0 if they are exact."""
     undecided: Side = NO_SIDE
-    """Sides on which it may or may not be a PAN within the error bounds."""
+    """Sides on which the error bounds do not decide whether it is a PAN."""
     stability: float | None = None
-    """Share of random halves of the images in which it is a PAN too; None where not examined."""
+    """Fraction of random halves of the images in which it is also a PAN; None if not examined."""
     profile: Mapping[str, tuple[tuple[float, float, float], ...]] = field(default_factory=dict)
-    """By side, (ks, ks_plus, ks_minus) of the line at distance 0, 1, 2, ... from the border."""
+    """(ks, ks_plus, ks_minus) by side, for the lines at distance 0, 1, 2, ... from the border."""
     histogram: Histogram | None = None
 
     @property
     def strength(self) -> float:
-        """The largest one-sided statistic on a side of its type; 1 is wholly beyond the centre."""
+        """Largest one-sided statistic on a side of its type; 1 means no overlap with the centre."""
         return max(max(self.ks_plus[s], self.ks_minus[s]) for s in str(self.type))
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Plans: which channels get another padding, and which paddings there are."""
+"""Padding plans: which channels get which padding mode."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 MODES = ("reflect", "symmetric", "replicate", "circular", "mean", "partial", "noise", "zeros")
-"""``zeros`` is what the network has already: the identity.
+"""Padding modes. ``zeros`` is the identity: the network's own padding.
 
-``mean``: each padded cell has the mean of its map (image and channel); this project's reading of
-distribution padding. ``partial``: partial convolution, zeros and the result scaled by kernel cells
-over cells inside the map. ``noise``: normal draws with the map's mean and deviation. The others
-copy cells of the map; ``symmetric`` is the reflection that repeats the edge itself, which PyTorch
-has not.
+``mean``: each padded cell has the mean of its map (image and channel), this project's version of
+distribution padding. ``partial``: partial convolution, zero padding with the result scaled by
+kernel cells over cells inside the map. ``noise``: normal draws with the map's mean and standard
+deviation. The other modes copy cells of the map; ``symmetric`` is reflection that repeats the edge,
+which PyTorch does not have.
 """
 
-SWAPPED_IN = tuple(mode for mode in MODES if mode != "zeros")
-"""What an audit can swap in: the identity would show no effect of any padding."""
+SWAP_MODES = tuple(mode for mode in MODES if mode != "zeros")
+"""Modes that an audit can swap in; the identity would have no effect."""
 
-MOST_DRAWS = 100
-"""Random draws that an audit may compare with."""
+MAX_DRAWS = 100
+"""Most random draws that an audit can compare with."""
 
 TASKS: tuple[str, ...] = (
     "auto",
@@ -30,23 +30,23 @@ TASKS: tuple[str, ...] = (
     "embedding",
     "detection",
 )
-"""What outputs can be; ``auto`` tells by their shape."""
+"""Kinds of model output; ``auto`` infers the kind from the output's shape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Another padding for chosen channels: by site, or for every channel of every site."""
+    """A padding mode for selected channels of each site, or for all channels of all sites."""
 
     name: str
     mode: str = "reflect"
     seed: int | None = None
-    """Of the draw, for a plan drawn at random."""
+    """Seed of a randomly drawn plan; else None."""
     channels: Mapping[str, tuple[int, ...]] | None = None
-    """By site; None is every channel of every site."""
+    """Channel numbers by site; None for all channels of all sites."""
 
     @property
     def size(self) -> int | None:
-        """Number of channels that are swapped; None for all there are."""
+        """Number of swapped channels; None for all."""
         return None if self.channels is None else sum(len(c) for c in self.channels.values())
 
     def to_json(self) -> dict[str, Any]:

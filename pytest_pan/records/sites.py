@@ -1,4 +1,4 @@
-"""The record of an examined convolution."""
+"""Record of an examined convolution."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
 Quad = tuple[int, int, int, int]
-"""A number on each of the four sides, in the order top, bottom, left, right."""
+"""One number per side, in the order top, bottom, left, right."""
 
 Reliability = Literal["normal", "low"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """One padded convolution as it ran: a module called twice is two sites."""
+    """A padded convolution call; a module called twice is two sites."""
 
     name: str
     kernel: tuple[int, int]
@@ -28,12 +28,12 @@ class Site:
     """Height and width of the output."""
     padding: Quad
     consumed: Quad
-    """How many padding rows and columns windows reach into; strides can leave some unread."""
+    """Padding rows and columns that the kernel windows read; strides can leave some unread."""
     mode: str
-    """zeros, constant, reflect, replicate, circular, or two of them joined by ``+``."""
+    """Padding mode: zeros, constant, reflect, replicate, circular, or two joined by ``+``."""
     padded_by: str
-    """``conv`` where conv2d itself pads, ``pad`` where a pad runs before it (as ``padding_mode``
-    makes it), or ``pad+conv``."""
+    """``conv`` if conv2d itself pads, ``pad`` if a pad call runs before it (as ``padding_mode``
+    does), or ``pad+conv``."""
     reliability: Reliability
 
     def to_json(self) -> dict[str, Any]:

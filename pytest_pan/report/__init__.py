@@ -1,1 +1,1 @@
-"""Audits in, text out; nothing here computes a figure or imports torch."""
+"""Reports as pure functions of audits; no figure is computed here, and torch is not imported."""

@@ -1,11 +1,11 @@
-"""A comparison of two reports as lines for a terminal or a log."""
+"""Comparison of two reports, as lines for a terminal or a log."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from pytest_pan.probes import table as measures
-from pytest_pan.records.changes import Row
+from pytest_pan.records.changes import MeasureChange
 from pytest_pan.report import tables
 from pytest_pan.report.reading import Report
 from pytest_pan.verdicts.comparison import Comparison, Pair
@@ -16,14 +16,14 @@ _HEADS = ("measure", "before", "after", "difference", "")
 
 
 def lines(found: Comparison, before: Report, after: Report) -> Iterator[str]:
-    """What is incomplete first, then a table for each model, then what only one report has."""
+    """Yield incomplete parts, a table per model, then the models that only one report has."""
     for report in (before, after):
         if report.partial:
             yield tables.printable(f"PARTIAL, {report.path}: {report.partial}")
     for pair in found.pairs:
         yield from _pair(pair, before, after)
-    for names_, report in ((found.only_before, before), (found.only_after, after)):
-        for name in names_:
+    for models, report in ((found.only_before, before), (found.only_after, after)):
+        for name in models:
             yield tables.printable(f"{name}: only in {report.path}")
     counts = {c: found.count(c) for c in ("worse", "lost", "better", "new", "same", "unknown")}
     yield "measures: " + ", ".join(f"{n} {c}" for c, n in counts.items() if n or c == "worse")
@@ -40,12 +40,13 @@ def _pair(pair: Pair, before: Report, after: Report) -> Iterator[str]:
     yield from tables.lines(_HEADS, rows, right=_HEADS[1:4])
 
 
-def _row(row: Row) -> tuple[str, ...]:
-    return row.measure, *figures(row), _WORDS.get(row.change, row.change)
+def _row(row: MeasureChange) -> tuple[str, ...]:
+    word = _WORDS.get(row.change, row.change)
+    return row.measure, *figures(row), word + " (within the 95 % interval)" * row.is_noise
 
 
-def figures(row: Row) -> tuple[str, str, str]:
-    """Before, after and the difference, as people read them."""
+def figures(row: MeasureChange) -> tuple[str, str, str]:
+    """Format the values before and after, and their difference."""
     before, after = (
         "undefined" if value is None else measures.text(row.measure, value)
         for value in (row.before, row.after)
@@ -57,7 +58,7 @@ def figures(row: Row) -> tuple[str, str, str]:
 
 
 def _difference(name: str, change: float) -> str:
-    """``+0.84 pp`` (percentage points) of a fraction, ``+3`` of a count."""
+    """Format a difference: ``+0.84 pp`` (percentage points) for a fraction, ``+3`` for a count."""
     if not change:
         return "0"
     known = measures.by_name()
@@ -67,5 +68,5 @@ def _difference(name: str, change: float) -> str:
 
 
 def names(report: Report) -> str:
-    """The models of a report."""
+    """Return the names of the models of a report."""
     return ", ".join(body["model"]["name"] for body in report.bodies) or "no audits"

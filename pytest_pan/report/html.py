@@ -1,4 +1,4 @@
-"""The HTML report: audits as one self-contained page, a pure function of the records."""
+"""HTML report: all audits on one self-contained page, a pure function of the records."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ from pytest_pan.probes import table
 from pytest_pan.probes.probe import Page, Probe
 from pytest_pan.probes.probe import Section as ProbeSection
 from pytest_pan.records.audit import Audit
-from pytest_pan.records.completeness import Ran
+from pytest_pan.records.completeness import RunSummary
 from pytest_pan.records.limits import Verdict
-from pytest_pan.report import baseline as beside
+from pytest_pan.records.text import plural
+from pytest_pan.report import baseline
 from pytest_pan.report.outcomes import LEVELS, Outcome, audit_outcome, page_outcome
+from pytest_pan.verdicts.judge import bound_text
 
 PAGE = 2_000_000
-"""Bytes that a page should not exceed."""
+"""Target maximum size of a page in bytes."""
 
 LEVELS_OF_DETAIL = 4
-"""How often a page is made anew with less, until it is small enough."""
+"""Number of levels that are tried, with less detail each time, until the page is small enough."""
 
 VERDICTS = ("fail", "inconclusive", "pass")
-"""In the order of the page."""
+"""Outcomes in page order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A section of a probe: its template and what that shows."""
+    """Section of a probe, ready to render: its template and the template's data."""
 
     anchor: str
     template: str
@@ -46,7 +48,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """All that the page says of one audit."""
+    """Data of one audit on the page."""
 
     id: str
     name: str
@@ -59,7 +61,7 @@ class Section:
 
     @property
     def has_pictures(self) -> bool:
-        """Whether any part shows pictures, which the page's policy has to allow."""
+        """Whether any part shows pictures, which the content security policy must allow."""
         return any(getattr(part.view, "has_pictures", False) for part in self.parts)
 
 
@@ -69,21 +71,22 @@ def render(
     partial: str = "",
     created: str = "",
     command: str = "",
-    ran: Ran | None = None,
+    ran: RunSummary | None = None,
 ) -> str:
-    """The whole page; ``partial`` says why the run as a whole did not reach its end, ``ran`` what
-    was expected of it.
+    """Render the page.
+
+    ``partial`` is the reason why the run stopped early, ``ran`` the summary of the run.
     """
     text = ""
     for level in range(LEVELS_OF_DETAIL):
         text = _page(sections(audits, level), partial, created, command, ran)
-        if len(text.encode()) <= PAGE:
+        if len(text.encode(errors="backslashreplace")) <= PAGE:
             break
     return text
 
 
 def _page(
-    found: Sequence[Section], partial: str, created: str, command: str, ran: Ran | None
+    found: Sequence[Section], partial: str, created: str, command: str, ran: RunSummary | None
 ) -> str:
     env = environment()
     css, script = (
@@ -106,19 +109,21 @@ def _page(
         side_words=densities.SIDE_WORDS,
         plot=(densities.PLOT_WIDTH, densities.PLOT_HEIGHT),
         measure_text=table.text,
-        beside=beside,
+        bound_text=bound_text,
+        plural=plural,
+        baseline=baseline,
     )
 
 
 def templates() -> Path:
-    """The first folder of templates there is: in the installed package, or beside it."""
+    """Return the template folder, in the installed package or next to it in the repository."""
     package = Path(__file__).resolve().parents[1]
     places = [package / "report_templates", package.parent / "report_templates"]
     return next((place for place in places if place.is_dir()), places[0])
 
 
 def environment() -> Environment:
-    """Jinja with every value escaped and every unknown name an error."""
+    """Return a Jinja environment that escapes all values and rejects undefined names."""
     return Environment(
         loader=FileSystemLoader(templates()),
         autoescape=True,
@@ -129,8 +134,9 @@ def environment() -> Environment:
 
 
 def policy(css: str, script: str, pictures: bool) -> str:
-    """The page's content security policy: nothing but this style sheet and this script, and
-    where there are pictures those that the page itself contains.
+    """Return a content security policy that allows only this style sheet and this script.
+
+    With ``pictures``, embedded images are allowed too.
     """
     style, code = (
         base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, script)
@@ -143,7 +149,7 @@ def policy(css: str, script: str, pictures: bool) -> str:
 
 
 def _headlines(found: Sequence[Section]) -> list[str]:
-    """The measures that a table of several models has a column for."""
+    """Return the measures shown as columns in the table of models."""
     return [
         measure.name
         for measure in table.measures()
@@ -152,9 +158,9 @@ def _headlines(found: Sequence[Section]) -> list[str]:
 
 
 def sections(audits: Sequence[Audit], level: int = 0) -> list[Section]:
-    """Make the audits' sections in their order, with anchors that depend on names and order alone.
+    """Build the sections of the audits; anchors depend on names and order only.
 
-    ``level``: 0 shows most, the next ones less (:class:`~pytest_pan.probes.probe.Section`).
+    ``level`` 0 shows most, higher levels less (:class:`~pytest_pan.probes.probe.Section`).
     """
     names = [str(audit.model.get("name") or "model") for audit in audits]
     anchors = slugs(names)
@@ -169,7 +175,7 @@ def sections(audits: Sequence[Audit], level: int = 0) -> list[Section]:
 
 
 def shares(wanted: Sequence[int], total: int) -> list[int]:
-    """``total`` divided evenly, what one does not need going to the others."""
+    """Divide ``total`` evenly; what one audit does not need goes to the others."""
     given = [0] * len(wanted)
     for position, index in enumerate(sorted(range(len(wanted)), key=lambda i: wanted[i])):
         given[index] = min(wanted[index], (total - sum(given)) // (len(wanted) - position))
@@ -177,7 +183,7 @@ def shares(wanted: Sequence[int], total: int) -> list[int]:
 
 
 def slugs(names: Iterable[str]) -> list[str]:
-    """Make each name a part of an anchor, all different: a name already taken gets a number."""
+    """Convert names to unique parts of anchors; a duplicate gets a number."""
     taken: dict[str, None] = {}
     for name in names:
         base = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "unnamed"
@@ -190,14 +196,14 @@ def slugs(names: Iterable[str]) -> list[str]:
 
 @dataclass(slots=True)
 class _Parts:
-    """What the sections of one audit are made of."""
+    """Anchors and space of the sections of one audit."""
 
     anchor: str
     sites: Mapping[str, str]
     shares: dict[str, int] = field(default_factory=dict)
 
-    def of(self, audit: Audit) -> Iterator[Part]:
-        """Make the parts of all probes that have something to show, details last."""
+    def build(self, audit: Audit) -> Iterator[Part]:
+        """Yield the parts of all probes that have something to show, details last."""
         every = [(probe, section) for probe in table.PROBES for section in _sections_of(probe)]
         for probe, section in sorted(every, key=lambda pair: pair[1].is_detail):
             page = Page(
@@ -209,7 +215,7 @@ class _Parts:
 
 
 def _sections_of(probe: Probe) -> tuple[ProbeSection, ...]:
-    """The probe's sections; one of its lines where it declares none."""
+    """Return the probe's sections, or a single section with its lines if it declares none."""
     if probe.sections:
         return probe.sections
 
@@ -237,7 +243,7 @@ def _section(audit: Audit, name: str, parts: _Parts) -> Section:
         outcome=audit_outcome(audit),
         verdicts=tuple(sorted(audit.verdicts, key=lambda v: VERDICTS.index(v.outcome))),
         facts=_facts(audit),
-        parts=tuple(parts.of(audit)),
+        parts=tuple(parts.build(audit)),
         skips=tuple((why, tuple(what)) for why, what in skips),
     )
 
@@ -248,7 +254,7 @@ def _facts(audit: Audit) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
         ("Images", audit.images),
         ("Environment", audit.environment),
         ("Settings", audit.settings.to_json()),
-        ("Seconds, of an earlier run" if audit.cached else "Seconds", _seconds(audit)),
+        ("Seconds (of an earlier run)" if audit.cached else "Seconds", _seconds(audit)),
     ]
     return tuple(
         (title, tuple((key, plain(value)) for key, value in table.items()))
@@ -258,7 +264,7 @@ def _facts(audit: Audit) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
 
 
 def _seconds(audit: Audit) -> dict[str, float]:
-    """Where the time went, and how many images a second that makes."""
+    """Return the seconds per stage and the images per second."""
     if not audit.seconds:
         return {}
     stages = {stage: round(taken, 2) for stage, taken in audit.seconds.items()}
@@ -266,7 +272,7 @@ def _seconds(audit: Audit) -> dict[str, float]:
 
 
 def plain(value: Any) -> str:
-    """A fact as people read it: digits grouped, lists joined by commas, mappings as JSON."""
+    """Format a fact for display: grouped digits, comma-separated lists, mappings as JSON."""
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""The JSON report: what tools read, with its schema's version."""
+"""JSON report for tools, with a schema version."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ def document(
     seconds: Mapping[str, float] | None = None,
     ran: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The document as plain JSON types; an undefined number is null. ``seconds`` of the run that
-    are no audit's own; ``ran``: what was expected, and what came of it.
+    """Return the report as plain JSON types; NaN and infinity become null.
+
+    ``seconds`` are times of the run that belong to no audit, ``ran`` is the summary of the run.
     """
     body = {
         "schema": SCHEMA,
@@ -41,13 +42,13 @@ def render(
     seconds: Mapping[str, float] | None = None,
     ran: Mapping[str, Any] | None = None,
 ) -> str:
-    """The document as text."""
+    """Return the report as JSON text."""
     body = document(audits, partial=partial, created=created, seconds=seconds, ran=ran)
     return json.dumps(body, separators=(",", ":"), allow_nan=False) + "\n"
 
 
 def _nulls(value: Any) -> Any:
-    """JSON has no NaN, and a reader must not have to know Python's extension for it."""
+    """Replace non-finite numbers by None, since JSON has no NaN."""
     if isinstance(value, dict):
         return {key: _nulls(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""The Markdown report: what a pull request's comment or a job's summary has room for."""
+"""Markdown report, sized for a pull request comment or a job summary."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ from dataclasses import dataclass
 
 from pytest_pan.probes import table
 from pytest_pan.records.audit import Audit
-from pytest_pan.records.completeness import Ran
+from pytest_pan.records.completeness import RunSummary
 from pytest_pan.records.limits import Verdict
 from pytest_pan.records.measures import Measured
-from pytest_pan.report import baseline as beside
-from pytest_pan.report import terminal
+from pytest_pan.report import baseline, terminal
 from pytest_pan.report.outcomes import LEVELS, Level, audit_outcome, page_outcome
 
 MARK = "<!-- pytest-pan -->"
-"""First line, invisible when rendered: by it a bot finds its own comment to update."""
+"""First line, invisible when rendered, by which a bot finds its comment to update."""
 
 ROOM = 65_536
-"""Characters that GitHub takes in a comment; counted here in bytes, of which there are no fewer."""
+"""GitHub's limit on the characters of a comment; applied to bytes, which are never fewer."""
 
 _CUT = 500
-"""Bytes kept free for the line that says what was left out."""
+"""Bytes reserved for the line that lists what was left out."""
 
 _TEXT, _PARTIAL = 400, 4_000
-"""Characters of one text from outside, and of the reasons why the run is incomplete."""
+"""Maximum characters of one external text, and of the reason why the run is incomplete."""
 
 _PASSED, _NAMES = 25, 10
-"""Passed limits in one block, and names listed with one reason."""
+"""Maximum number of passed limits per block, and of names listed per reason."""
 
 _ICONS: Mapping[Level, str] = {"fail": "❌", "warn": "⚠️", "none": "⚪", "pass": "✅"}
 _ORDER = ("fail", "inconclusive", "pass")
@@ -37,7 +36,7 @@ _ORDER = ("fail", "inconclusive", "pass")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of the page that stands or goes as a whole, and how many of what are in it."""
+    """Part of the report that is kept or dropped as a whole; it has ``count`` items of a kind."""
 
     text: str
     what: str
@@ -50,9 +49,9 @@ def render(
     partial: str = "",
     created: str = "",
     command: str = "",
-    ran: Ran | None = None,
+    ran: RunSummary | None = None,
 ) -> str:
-    """The whole text: verdicts first, then the audits, worst first, as far as there is room."""
+    """Render the report: verdicts, then audits, worst first, as far as they fit."""
     found = sorted(audits, key=lambda audit: LEVELS.index(audit_outcome(audit).level))
     outcome = page_outcome(found, partial, ran)
     head = [MARK, f"## {_ICONS[outcome.level]} Padding audit: {outcome.text}"]
@@ -68,7 +67,7 @@ def render(
 
 
 def _fitted(head: str, blocks: Sequence[Block], foot: str) -> str:
-    """All of it, or those blocks that fit, in their order, with a line that counts the others."""
+    """Join all blocks, or those that fit and a line that counts the others."""
     whole = _joined(head, *(block.text for block in blocks), foot)
     if _size(whole) <= ROOM:
         return whole
@@ -86,7 +85,7 @@ def _fitted(head: str, blocks: Sequence[Block], foot: str) -> str:
     for block in blocks:
         total[block.what] += block.count
     counts = ", ".join(f"{lost[what]:,} of {total[what]:,} {what}" for what in total if lost[what])
-    cut = f"**Cut to {ROOM:,} characters; left out: {counts}.** The other reports have them."
+    cut = f"**Cut to {ROOM:,} characters; left out: {counts}.** See the other reports for these."
     return _joined(head, *kept, cut, foot)
 
 
@@ -106,7 +105,7 @@ def _partials(audits: Sequence[Audit]) -> Iterator[Block]:
 
 
 def _verdicts(audits: Sequence[Audit]) -> Iterator[Block]:
-    """Each failed limit with its evidence folded; those that passed as lists."""
+    """Yield each failed limit with folded evidence, and the passed limits as lists."""
     every = [(_name(audit), verdict) for audit in audits for verdict in audit.verdicts]
     every.sort(key=lambda pair: _rank(pair[1]))
     for name, verdict in every:
@@ -130,7 +129,7 @@ def _finding(name: str, verdict: Verdict) -> str:
 
 
 def _line(name: str, verdict: Verdict) -> str:
-    """The terminal's own words, with the model's name."""
+    """Return the verdict as in the terminal, with the model's name."""
     outcome, _, rest = terminal.verdict_line(verdict).partition(" ")
     basis = f"; {verdict.basis}" if verdict.basis else ""
     return f"<b>{outcome}</b> {code(f'{name}: {rest}{basis}')}"
@@ -142,7 +141,7 @@ def _audit(audit: Audit) -> Block:
         f"{terminal.extent(audit)}; {audit_outcome(audit).text}",
         _measures(audit),
         *_probe_lines(audit),
-        _beside(audit),
+        _baseline(audit),
         "\n".join(f"- note: {code(note)}" for note in audit.notes),
         _not_examined(audit),
     ]
@@ -150,7 +149,7 @@ def _audit(audit: Audit) -> Block:
 
 
 def _measures(audit: Audit) -> str:
-    """A row a measure; columns for bounds and for random neurons where any has them."""
+    """Return a table of the measures; columns that are empty for all measures are omitted."""
     declared = [m.name for m in table.measures() if m.name in audit.measures]
     names = dict.fromkeys([*declared, *audit.measures])
     found = [audit.measures[name] for name in names]
@@ -179,12 +178,12 @@ def _interval(measured: Measured) -> str:
     return " to ".join(table.text(measured.measure, end) for end in ends)
 
 
-def _beside(audit: Audit) -> str:
-    """How it compares with its baseline, what changed folded."""
+def _baseline(audit: Audit) -> str:
+    """Return the comparison to the baseline, with the changes folded."""
     if audit.baseline is None:
         return ""
-    head = code(beside.headline(audit.baseline))
-    lines = [f"- {code(line)}" for line in beside.lines(audit.baseline)]
+    head = code(baseline.headline(audit.baseline))
+    lines = [f"- {code(line)}" for line in baseline.lines(audit.baseline)]
     return _folded(head, "\n".join(lines)) if lines else head
 
 
@@ -221,19 +220,19 @@ def _name(audit: Audit) -> str:
 
 
 _SPECIAL = re.compile(
-    r"""[&<>"'|`*\[\]\\~$]"""  # HTML's and Markdown's own
-    r"|(?<![^\W_])_|_(?![^\W_])"  # emphasis; inside a word it is none
-    r"|:(?=//)|(?<=www)\.",  # what turns an address into a link
+    r"""[&<>"'|`*\[\]\\~$]"""  # characters with a meaning in HTML or Markdown
+    r"|(?<![^\W_])_|_(?![^\W_])"  # emphasis, except inside a word
+    r"|:(?=//)|(?<=www)\.",  # what makes an address a link
     re.IGNORECASE,
 )
 
 
 def code(text: str, room: int = _TEXT) -> str:
-    """A text from outside as code on one line, the same in Markdown, in a table and in HTML.
+    """Format an external text as code on one line, safe in Markdown, tables and HTML.
 
-    Whatever means something there is a character reference, which no parser takes for structure;
-    in code an ``@name`` calls nobody and ``#1`` links to nothing. Control characters are shown as
-    escapes, and a text longer than ``room`` is cut with a word on it.
+    Special characters become character references, so that no parser takes them for structure.
+    Inside code, ``@name`` mentions nobody and ``#1`` is not a link. Control characters are escaped,
+    and a text longer than ``room`` is cut and marked.
     """
     line = " ".join(text.split())
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
@@ -243,5 +242,5 @@ def code(text: str, room: int = _TEXT) -> str:
 
 
 def _escaped(text: str) -> str:
-    """The text with a character reference for whatever means something in Markdown or HTML."""
+    """Replace characters with a meaning in Markdown or HTML by character references."""
     return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", text)

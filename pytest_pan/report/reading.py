@@ -1,4 +1,4 @@
-"""Reading a JSON report back: checked, with one line for whatever is wrong with it."""
+"""Reading and validation of JSON reports, with one-line errors."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ from typing import Any, NoReturn
 
 from pytest_pan.probes import table
 from pytest_pan.records.audit import SCHEMA, Audit
-from pytest_pan.records.completeness import Ran
-from pytest_pan.records.errors import ConfigError
+from pytest_pan.records.completeness import RunSummary
+from pytest_pan.records.errors import ConfigError, shortened
+from pytest_pan.records.text import cut
+from pytest_pan.report import validation
 
-_FACTS = ("model", "images", "settings", "environment", "measures")
-
+ERRORS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""Errors of building records from JSON of another shape."""
 
 _FIRST = "pytest-pan/1"
 SCHEMAS = (_FIRST, SCHEMA)
-"""Those that are read; only the last one is written."""
+"""Schemas that can be read; only the last one is written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A JSON report as it was written; ``bodies`` are its audits, ``ran`` what was expected of
-    its run, None where it does not say.
-    """
+    """JSON report as written: ``bodies`` are its audits, ``ran`` is the run's summary, if any."""
 
     path: Path
     partial: str
     bodies: tuple[Mapping[str, Any], ...]
-    ran: Ran | None
+    ran: RunSummary | None
 
     def audits(self) -> tuple[Audit, ...]:
-        """The audits as records. Raises :class:`ConfigError` where this version cannot make them,
-        for one that another version wrote may have more in it, or less.
+        """Return the audits as records.
+
+        Raises :class:`ConfigError` if an audit was written by an incompatible version.
         """
         return tuple(_audit(self.path, n, body) for n, body in enumerate(self.bodies, start=1))
 
 
 def read(path: Path) -> Report:
-    """The report in that file; :class:`ConfigError` for a file that is none."""
+    """Read a report; raise :class:`ConfigError` if the file is not a report."""
     try:
         text = path.read_text(encoding="utf-8")
         body = json.loads(text, parse_constant=lambda constant: None)
@@ -49,34 +50,37 @@ def read(path: Path) -> Report:
             "report", where=str(path), got=error.strerror or str(error), allowed="a file to read"
         ) from None
     except (ValueError, RecursionError) as error:
-        _refuse(path, f"no JSON ({error})")
+        _refuse(path, f"invalid JSON ({error})")
+    if why := validation.unreadable(body):
+        _refuse(path, why)
     schema = body.get("schema") if isinstance(body, dict) else None
     if schema not in SCHEMAS:
-        _refuse(path, f"schema {schema!r}" if schema else "JSON without a schema")
+        _refuse(path, f"schema {shortened(schema)}" if schema else "JSON without a schema")
     bodies = body.get("audits")
     if not isinstance(bodies, list):
         _refuse(path, "no list of audits")
     for number, audit in enumerate(bodies, start=1):
-        if why := _why_no_audit(audit):
-            _refuse(path, f"audit {number} {why}")
+        _check(path, number, audit)
+    partial = body.get("partial") or ""
     return Report(
         path=path,
-        partial=str(body.get("partial") or ""),
+        partial=partial if isinstance(partial, str) else shortened(partial),
         bodies=tuple(_upgraded(audit) if schema == _FIRST else audit for audit in bodies),
         ran=_ran(body.get("ran")),
     )
 
 
-def _ran(body: Any) -> Ran | None:
+def _ran(body: Any) -> RunSummary | None:
     try:
-        return Ran.from_json(body)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return RunSummary.from_json(body)
+    except ERRORS:
         return None
 
 
 def _upgraded(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return an audit of the first schema as the present one has it: findings by probe, and none of
-    probes that did not run.
+    """Convert an audit from the first schema to the current one.
+
+    Findings move under their probe's name; probes that did not run get none.
     """
     found = {key: body.get(key) for key in ("influence", "intrusion") if body.get(key)}
     rest = {k: v for k, v in body.items() if k not in ("convergence", "influence", "intrusion")}
@@ -95,33 +99,32 @@ def _refuse(path: Path, got: str) -> NoReturn:
     )
 
 
-def _why_no_audit(audit: object) -> str:
-    """What an entry lacks to be compared; empty if nothing."""
+def _check(path: Path, number: int, audit: object) -> None:
+    """Raise :class:`ConfigError` for an audit that cannot be compared."""
     if not isinstance(audit, dict):
-        return "is no object"
-    for fact in _FACTS:
-        if not isinstance(audit.get(fact), dict):
-            return f"without {fact!r}"
-    if not isinstance(audit["model"].get("name"), str):
-        return "without the name of its model"
-    for name, measured in audit["measures"].items():
-        value = measured.get("value", "") if isinstance(measured, dict) else ""
-        if isinstance(value, bool) or not (value is None or isinstance(value, int | float)):
-            return f"without a value of {name!r}"
-    return ""
+        _refuse(path, f"audit {number} is not an object but {shortened(audit)}")
+    for where, got, allowed in validation.mistakes(audit):
+        what = f"has no {where!r}"
+        if got is not None:
+            what = f"has {where!r} that is {shortened(got)}, not {allowed}"
+        _refuse(path, f"audit {number} {what}")
 
 
 def _audit(path: Path, number: int, body: Mapping[str, Any]) -> Audit:
     try:
-        return table.read_audit(_undefined(body))
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        wrote = body["environment"].get("pytest-pan")
-        raise ConfigError(
-            f"audit {number} is not as this version writes it ({type(error).__name__}: {error})",
-            where=str(path),
-            got=f"one by pytest-pan {wrote}",
-            next="Write it anew with this version.",
-        ) from None
+        audit = table.read_audit(_undefined(body))
+        why = validation.misfit(audit, Audit, "audit")
+    except ERRORS as error:
+        why = f"{type(error).__name__}: {error}"
+    if not why:
+        return audit
+    wrote = body["environment"].get("pytest-pan")
+    raise ConfigError(
+        f"audit {number} cannot be read by this version ({cut(why)})",
+        where=str(path),
+        got=f"an audit written by pytest-pan {shortened(wrote) if wrote else 'of unknown version'}",
+        next="Create the report again with this version.",
+    )
 
 
 _NUMBERS = ("sites", "classes", "ks", "ks_plus", "ks_minus")
@@ -129,7 +132,7 @@ _NUMBER = ("value", "bound", "error", "distance", "sample_influence")
 
 
 def _undefined(value: Any, key: str = "") -> Any:
-    """Null where the record has a number: the report writes it for what is undefined (NaN)."""
+    """Convert null to NaN where the record has a number; the report writes null for NaN."""
     if isinstance(value, dict):
         inner = _NUMBER[0] if key in _NUMBERS else ""
         return {name: _undefined(item, inner or name) for name, item in value.items()}

@@ -1,8 +1,10 @@
-"""Tables of plain text for a terminal or a log."""
+"""Plain text tables for a terminal or a log."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+
+from pytest_pan.records.text import cut, escaped
 
 INDENT = "  "
 
@@ -10,8 +12,8 @@ INDENT = "  "
 def lines(
     heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()
 ) -> Iterator[str]:
-    """The rows under their heads, columns aligned; those named in ``right`` on the right."""
-    plain = [list(heads), *([printable(cell) for cell in row] for row in rows)]
+    """Yield the header and the rows in aligned columns; columns in ``right`` are right-aligned."""
+    plain = [list(heads), *([cut(printable(cell)) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
     for row in plain:
         cells = [
@@ -22,6 +24,5 @@ def lines(
 
 
 def printable(text: str) -> str:
-    """The text on one line, control characters (a terminal would obey them) as escapes."""
-    line = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    """Return the text on one line, with control characters escaped."""
+    return escaped(" ".join(text.split()))

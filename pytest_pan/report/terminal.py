@@ -1,19 +1,21 @@
-"""The terminal section: plain lines, the same figures as on every other surface."""
+"""Terminal report: the audits as lines of plain text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from pytest_pan.probes import table
+from pytest_pan.records import summary, text
 from pytest_pan.records.audit import Audit
 from pytest_pan.records.limits import Verdict
-from pytest_pan.report import baseline as beside
+from pytest_pan.report import baseline
+from pytest_pan.verdicts.judge import bound_text
 
 
 def lines(audits: Sequence[Audit]) -> Iterator[str]:
-    """All audits, one after another."""
+    """Yield the lines of all audits, safe to print."""
     for audit in audits:
-        yield from _audit(audit)
+        yield from map(text.line, _audit(audit))
 
 
 def _audit(audit: Audit) -> Iterator[str]:
@@ -30,8 +32,8 @@ def _audit(audit: Audit) -> Iterator[str]:
     for note in audit.notes:
         yield f"  note: {note}"
     if audit.baseline:
-        yield "  " + beside.headline(audit.baseline)
-        yield from (f"    {line}" for line in beside.lines(audit.baseline))
+        yield "  " + baseline.headline(audit.baseline)
+        yield from (f"    {line}" for line in baseline.lines(audit.baseline))
     for verdict in audit.verdicts:
         yield "  " + verdict_line(verdict)
         if verdict.basis:
@@ -39,16 +41,12 @@ def _audit(audit: Audit) -> Iterator[str]:
 
 
 def extent(audit: Audit) -> str:
-    """``155 PANs among 7,168 neurons (2.16 %) in 18 layers, 160 images, theta 0.5``"""
-    share = table.find("pan_fraction").text(audit.measures["pan_fraction"].value)
-    return (
-        f"{audit.pan_count} PANs among {audit.neuron_count:,} neurons ({share}) in "
-        f"{len(audit.sites)} layers, {audit.images['count']} images, theta {audit.settings.theta}"
-    )
+    """Return ``155 PANs among 7,168 neurons (2.16 %) in 18 layers, 160 images, theta 0.5``."""
+    return f"{summary.extent(audit)}, theta {audit.settings.theta}"
 
 
 def _pace(audit: Audit) -> str:
-    """``12.3 images/s: load 1.0 s, forward 6.0 s, statistics 6.0 s (cached)``"""
+    """Return ``12.3 images/s: load 1.0 s, forward 6.0 s, statistics 6.0 s (cached)``."""
     stages = ", ".join(f"{stage} {taken:.1f} s" for stage, taken in audit.seconds.items())
     return f"{audit.images_per_second:.1f} images/s: {stages}" + " (cached)" * audit.cached
 
@@ -61,10 +59,10 @@ def _reasons(audit: Audit) -> str:
 
 
 def verdict_line(verdict: Verdict) -> str:
-    """``PASS pan_fraction 2.12 % (max 3.00 %)  marker of ...``"""
+    """Return ``PASS pan_fraction 2.12 % (max 3.00 %)  marker of ...``."""
     limit = verdict.limit
-    text = table.find(limit.measure).text
+    value = table.find(limit.measure).text(verdict.value)
     return (
-        f"{verdict.outcome.upper()} {limit.subject} {text(verdict.value)} "
-        f"({limit.direction} {text(limit.bound)})  {limit.origin}"
+        f"{verdict.outcome.upper()} {limit.subject} {value} "
+        f"({limit.direction} {bound_text(limit)})  {limit.origin}"
     )

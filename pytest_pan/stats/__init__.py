@@ -1,1 +1,1 @@
-"""Tensors in, tensors out: no module, no image, no file is known here."""
+"""Statistics as functions of tensors, independent of models, images and files."""

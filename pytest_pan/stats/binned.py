@@ -1,14 +1,14 @@
-"""The exact statistics of :mod:`pytest_pan.stats.ks` without sorting, on the CPU, by numba.
+"""Exact statistics as in :mod:`pytest_pan.stats.ks`, without sorting, on the CPU with numba.
 
-A channel's values are counted in slots, which cut the range of its border values into equal parts.
-Between two slots both distribution functions are known, and so is each statistic's gap there. In a
-slot they are known to lie between their values at its two ends, which bounds the gaps inside. Only
-a slot whose bound exceeds the largest gap found between slots can hold the supremum. There are few
-of those, and the values in them are looked at one by one. A channel whose values the slots do not
-tell apart, as the range overflows or an outlier leaves most in one slot, is sorted after all.
+A channel's values are counted in slots that divide the range of its border values equally. At slot
+boundaries both distribution functions are known, and so are the gaps of all statistics. Inside a
+slot the functions lie between their values at its ends, which bounds the gaps. Only slots whose
+bound exceeds the largest gap at a boundary can contain the supremum. There are few of them, and
+their values are examined one by one. Channels whose values the slots do not separate, because the
+range overflows or an outlier leaves most values in one slot, are sorted instead.
 
-The slot of a value never falls as the value grows, rounding included, and border and centre values
-are treated alike. So every count is exact, and the statistics are those of the sort bit for bit.
+The slot is a non-decreasing function of the value, rounding included, and border and centre values
+are treated alike. So all counts are exact, and the statistics equal those of the sort bit for bit.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from pytest_pan.stats.ks import KS, TooFewCentreValuesError, sort_rows, sorted_s
 from pytest_pan.stats.threads import share_out
 
 _WORTH_A_THREAD = 1 << 16
-_BLOCK_BYTES = 1 << 20  # the two passes over a block of channels find it in the cache
+_BLOCK_BYTES = 1 << 20  # so that the second pass over a block of channels finds it in the cache
 
 _NONE = -(1 << 62)
-"""Below every gap, so that every channel is looked at."""
+"""Less than every gap, so that every channel is examined."""
 
 WORTHWHILE = 1 << 26
-"""Values of an audit from which numba's import and the kernels' start, 0.7 s, are made up for."""
+"""Number of values in an audit above which loading numba and the kernels (0.7 s) pays off."""
 
 
 def installed() -> bool:
-    """Whether numba is there; it is not imported."""
+    """Return whether numba is installed, without importing it."""
     return importlib.util.find_spec("numba") is not None
 
 
 def started() -> bool:
-    """Whether this process has loaded the kernels, so that even few values are worth a call."""
+    """Return whether the kernels are loaded in this process, so that any call pays off."""
     return "pytest_pan.stats.kernels" in sys.modules
 
 
 def worthwhile(values: int, like: Tensor) -> bool:
-    """Whether so many values, all told and of this kind, are better counted than sorted."""
+    """Return whether counting beats sorting for that many values of the type of ``like``."""
     known = like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64)
     return known and (started() or (values >= WORTHWHILE and starts()))
 
 
 def starts() -> bool:
-    """Whether the kernels load: a numba that is there may refuse this numpy."""
+    """Return whether the kernels can be loaded: numba may reject the installed numpy."""
     if not installed():
         return False
     try:
@@ -64,16 +64,17 @@ def starts() -> bool:
 def binned_statistics(
     batches: Sequence[Tensor], *, theta: float | None = None, near: float | None = None
 ) -> tuple[KS, Tensor]:
-    """KS, KS+ and KS- of each channel's outermost rows and columns against the rest.
+    """Compute KS, KS+ and KS- of each channel's outermost rows and columns against the centre.
 
-    ``batches`` are maps (N, C, H, W), float32 or float64, on the CPU, at least 3 x 3. The sides
-    are top, bottom, left and right, corners shared: statistics (4, C). Also returned is which
-    channels hold finite values only, (C,) bool; the statistics of the others mean nothing. Where
-    ``theta`` is given, the statistics are exact for the channels that are PANs by it, or by
-    ``near``, which is below it; those of others may be less than they are, on the same side of
-    theta wherever a label depends on it: most are decided by the counts alone.
+    ``batches`` are maps (N, C, H, W), float32 or float64, on the CPU, at least 3 x 3. Sides are
+    top, bottom, left and right, corners shared. Returns statistics (4, C), and which channels are
+    entirely finite, (C,) bool; the statistics of the others are meaningless.
 
-    Raises :class:`TooFewCentreValuesError` as the sort does.
+    With ``theta``, statistics are exact for channels that are PANs at ``theta``, or at ``near``, a
+    lower threshold. For other channels they may be too small, but lie on the correct side of theta
+    wherever a label depends on it: the counts alone decide most labels.
+
+    Raises :class:`TooFewCentreValuesError` if the centre has fewer values than a border.
     """
     from pytest_pan.stats import kernels
 

@@ -1,4 +1,4 @@
-"""Bootstrap intervals over images of figures that are kept image by image."""
+"""Intervals over images of figures that are available for each image."""
 
 from __future__ import annotations
 
@@ -14,36 +14,37 @@ Interval = tuple[float, float]
 
 
 def of_mean(values: Tensor, *, seed: int, within: Interval) -> Interval:
-    """95 % interval of the mean: values (N,) ``within`` two ends, weighed by Poisson(1) draws.
+    """Return the 95 % bootstrap interval of the mean of values (N,), which lie ``within`` a range.
 
-    Resampling shows no value that the images did not: where all are the same, ends are those of
-    a mean where one value more in so many could have been the other extreme (:func:`unseen`).
+    Resampling cannot show values that did not occur. So if all values are equal, the interval
+    allows for an unseen fraction (:func:`max_unseen_share`) of values at either end of the range.
     """
     exact = values.double()
     least, most = float(exact.min()), float(exact.max())
     if least == most:
-        share = unseen(len(values))
+        share = max_unseen_share(len(values))
         return least - share * (least - within[0]), most + share * (within[1] - most)
     return _interval(len(values), seed, lambda drawn: float(drawn @ exact / drawn.sum()))
 
 
-def unseen(images: int) -> float:
-    """The share of all images that may do what none of so many did: Clopper and Pearson's 95 %
-    interval of a binomial share, at no success, ends there.
+def max_unseen_share(images: int) -> float:
+    """Return the upper bound on the probability of an event that occurred in none of the images.
+
+    This is the end of the 95 % Clopper-Pearson interval for zero successes.
     """
     return float(1 - ((1 - LEVEL) / 2) ** (1 / images))
 
 
 def trend_of_quantile(values: Tensor, groups: Tensor, share: float) -> Interval:
-    """95 % interval of a quantile far out, of which few images tell: values and groups (N,).
+    """Return the 95 % interval of an extreme quantile: values (N,), groups of the images (N,).
 
-    By subsamples, as for counts (:mod:`pytest_pan.stats.subsamples`): resampled images repeat the
-    largest values there are, and never go beyond.
+    Uses subsamples as for counts (:mod:`pytest_pan.stats.subsamples`), because bootstrap samples
+    repeat the largest values and never exceed them.
     """
 
     def figures(plan: list[subsamples.Subsample]) -> Tensor:
         chosen = [values[torch.isin(groups, torch.tensor(part))] for part in plan]
-        found = [quantile(some.double(), share) for some in chosen]
+        found = [quantile(subsample.double(), share) for subsample in chosen]
         return torch.tensor(found, dtype=torch.float64)
 
     whole = torch.tensor(quantile(values.double(), share), dtype=torch.float64)
@@ -52,14 +53,14 @@ def trend_of_quantile(values: Tensor, groups: Tensor, share: float) -> Interval:
 
 
 def of_largest_sum(values: Tensor, *, seed: int) -> Interval:
-    """95 % interval of the largest of several sums over as many images: values (L, N), 0 to 1.
+    """Return the 95 % interval of the largest of L sums over images: values (L, N) in [0, 1].
 
-    The basic bootstrap interval (:func:`pytest_pan.stats.odds.basic_interval`), not below 0;
-    where all are 0, up to what :func:`unseen` allows.
+    This is the basic bootstrap interval (:func:`pytest_pan.stats.odds.basic_interval`), cut off at
+    0. If all values are 0, it ends at the bound by :func:`max_unseen_share`.
     """
     exact, images = values.double(), values.shape[1]
     if not exact.any():
-        return 0.0, unseen(images) * images
+        return 0.0, max_unseen_share(images) * images
     found = [
         float((exact @ drawn).max() / drawn.sum() * images) for drawn in _weights(images, seed)
     ]
@@ -75,10 +76,10 @@ def _interval(images: int, seed: int, figure: Callable[[Tensor], float]) -> Inte
 
 
 def _weights(images: int, seed: int) -> Iterator[Tensor]:
-    """A replicate's weights at a time, (images,) float64: the memory is that of one.
+    """Yield the bootstrap weights of one replicate at a time, (images,) float64.
 
-    The same seed weighs the same images alike, so figures of several plans stay paired. A
-    replicate that drew nobody is drawn again.
+    The same seed gives the same weights, so that figures of several plans stay paired. A replicate
+    without images is drawn again.
     """
     generator = torch.Generator().manual_seed(seed)
     ones = torch.ones(images, dtype=torch.float64)

@@ -1,12 +1,12 @@
-"""Loops of :mod:`pytest_pan.stats.binned`, compiled by numba. Importing this imports numba.
+"""Numba kernels of :mod:`pytest_pan.stats.binned`. Importing this module imports numba.
 
-:func:`examine` does a share of a site's channels, a block at a time, in one call: a thread that
-came back to Python in between would wait for the other threads. The rest are its steps; they take
-maps (N, C, H W) and work on the channels of a block, K from ``first`` on.
+:func:`examine` processes a share of a site's channels in one call, block by block: a thread that
+returned to Python in between would wait for the other threads. The other functions are its steps.
+They take maps (N, C, H W) and work on the K channels of a block, starting at ``first``.
 
-The compiler vectorises a loop that runs over a slice from its start, but no reduction of floats, as
-that would change the order of their arithmetic. What is stored of the compilation is renewed when
-this file changes; who edits ``suprema.py`` alone has to delete it (``__pycache__/*.nbi``).
+The compiler vectorises loops over a slice from its start, but not reductions of floats, which would
+change the order of arithmetic. The compilation cache is renewed when this file changes; after
+editing only ``suprema.py``, delete it (``__pycache__/*.nbi``).
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ from pytest_pan.stats.suprema import GROUP, Slots, choose, settle
 Array = NDArray[Any]
 
 _SCRATCH = 4096
-"""Values of a map that are given slots at a time, but a row at least."""
+"""Values of a map whose slots are computed at a time; at least one row."""
 
 
 class Block(NamedTuple):
-    """The channels that are worked on: a value of each."""
+    """Values per channel of the current block."""
 
     lowest: Array
-    """Of the border values; ``highest`` too."""
+    """Minimum of the border values; ``highest`` is their maximum."""
     highest: Array
     scale: Array
     """Slots per unit."""
     usable: Array
-    """Whether slots can tell its values apart, and all are finite."""
+    """Whether all values are finite and slots can separate them."""
     zero: Array
-    """The slot of the value 0, which has no other: behind a ReLU it may be most of a channel."""
+    """Slot that holds only the value 0, which after a ReLU may fill most of a channel."""
     largest: Array
-    """Greatest magnitude, as the integer of the same bits: NaN is greater than infinity."""
+    """Largest magnitude as an integer with the same bits, in which NaN exceeds infinity."""
 
 
 def kept_on_disk(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles a function when it is first called, once and for all where it can be stored."""
+    """Compile a function on its first call, and cache the result on disk if possible."""
     options = {"nogil": True, "error_model": "numpy"}
     try:
         return njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder to store it in
+    except RuntimeError:  # no writable cache folder
         return njit(**options)(function)
 
 
 @intrinsic
 def _pointer(typing: Any, address: Any) -> Any:  # noqa: ARG001
-    """An address as a pointer: numba takes no list of arrays, but arrays at addresses."""
+    """Convert an address to a pointer: numba takes arrays at addresses, not lists of arrays."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
@@ -76,13 +76,13 @@ def examine(
     finite: Array,
     unsettled: Array,
 ) -> None:
-    """Fills best (C, 4, 3), finite (C,) and unsettled (C,) for a share of the channels.
+    """Fill best (C, 4, 3), finite (C,) and unsettled (C,) for a share of the channels.
 
-    Those of a channel whose labels are decided by ``least`` (4, 3) may be less than they are.
+    ``best`` may be too small for channels whose labels are already decided by ``least`` (4, 3).
 
-    ``batches`` are the addresses of contiguous maps and their numbers of images; ``likes`` have
-    the maps' type and that of integers of its size; ``shape`` is (C, H, W). ``cut`` says how many
-    channels to take at a time, and how many slots. ``lengths`` (4,) and ``m`` are the numbers of
+    ``batches`` holds the addresses of contiguous maps and their numbers of images. ``likes`` holds
+    empty arrays of the maps' type and of integers of that size. ``shape`` is (C, H, W). ``cut`` is
+    the number of channels per block, and of slots. ``lengths`` (4,) and ``m`` are the numbers of
     border and centre values of a channel.
     """
     (addresses, images), (like, bits_like) = batches, likes
@@ -111,7 +111,9 @@ def examine(
             _extremes(maps, width, first, these)
         for k in range(held):
             times = kind(count - 4.5) / (these.highest[k] - these.lowest[k])
-            if these.highest[k] == these.lowest[k]:  # as of a dead channel: any slot will do
+            if (
+                these.highest[k] == these.lowest[k]
+            ):  # constant values, as in a dead channel: any slot will do
                 times = kind(1)
             these.usable[k] = np.isfinite(times) and times > 0
             these.scale[k] = times if these.usable[k] else kind(0)
@@ -161,10 +163,10 @@ def _extremes(maps: Array, width: int, first: int, these: Block) -> None:
 
 @njit(nogil=True, error_model="numpy")
 def _count(maps: Array, bits: Array, width: int, first: int, these: Block, at: Slots) -> None:
-    """Adds the maps' values to the counts; ``bits`` are the same maps as integers."""
+    """Add the maps' values to the counts; ``bits`` are the same maps viewed as integers."""
     slots, centre, border = at.row, at.centre, at.border
     lowest, scale, largest = these.lowest, these.scale, these.largest
-    magnitude = np.iinfo(bits.dtype).max  # all but the sign
+    magnitude = np.iinfo(bits.dtype).max  # all bits but the sign
     size = maps.shape[2]
     kind, integer = maps.dtype.type, bits.dtype.type
     one, zero, top = kind(1), kind(0), kind(centre.shape[1] - 3)
@@ -177,7 +179,7 @@ def _count(maps: Array, bits: Array, width: int, first: int, these: Block, at: S
                 patterns = bits[image, first + k, start : start + len(slots)]
                 for i in range(len(values)):
                     f = (values[i] - low) * times + one
-                    f = f if f > zero else zero  # NaN too becomes 0
+                    f = f if f > zero else zero  # also maps NaN to 0
                     slots[i] = np.int32(min(f, top)) + (values[i] >= zero) + (values[i] > zero)
                 for i in range(len(values)):
                     pattern = integer(patterns[i] & magnitude)
@@ -209,7 +211,7 @@ def _collect(
     kept: Array,
     kept_border: Array,
 ) -> None:
-    """Keeps the values in the candidate slots, each slot's together."""
+    """Collect the values in the candidate slots, grouped by slot."""
     slots, centre_at, border_at = at.row, at.centre_at, at.border_at
     size = maps.shape[2]
     kind = maps.dtype.type
@@ -224,7 +226,7 @@ def _collect(
                 values = maps[image, first + k, start : start + len(slots)]
                 for i in range(len(values)):
                     f = (values[i] - low) * times + one
-                    f = f if f > zero else zero  # NaN too becomes 0
+                    f = f if f > zero else zero  # also maps NaN to 0
                     slots[i] = np.int32(min(f, top)) + (values[i] >= zero) + (values[i] > zero)
                 for left in range(0, len(values), width):
                     row, line = slots[left : left + width], values[left : left + width]

@@ -1,15 +1,15 @@
-"""Exact Kolmogorov-Smirnov statistics of borders against centres, for many channels at once.
+"""Exact Kolmogorov-Smirnov statistics of borders against centres, vectorised over channels.
 
-All of them follow from one ranking. Sort a border, ``b_0 <= ... <= b_(n-1)``, and let ``below_j``
-and ``upto_j`` be the number of centre values ``< b_j`` and ``<= b_j``. The border's empirical
-distribution function jumps only at its own values, so its largest excess over the centre's lies
-at a jump, ``(j+1)/n - upto_j/m``, and its largest shortfall just before one, ``below_j/m - j/n``.
-Ties need no special case: among equal values the last one gives the excess and the first one the
-shortfall, and the maximum finds them.
+All statistics follow from one ranking. Sort a border, ``b_0 <= ... <= b_(n-1)``, and let
+``below_j`` and ``upto_j`` be the number of centre values ``< b_j`` and ``<= b_j``. The border's
+empirical distribution function jumps only at its own values, so its largest excess over the
+centre's is attained at a jump, ``(j+1)/n - upto_j/m``, and its largest shortfall just before one,
+``below_j/m - j/n``. Ties need no special case: among equal values the last one gives the excess and
+the first one the shortfall, and the maximum selects them.
 
-The centre truncated to its k highest (lowest) values is a suffix (prefix) of the same ranks:
-``max(0, below - (m-k))`` of them lie below a point, ``min(k, upto)`` at or below it. So no second
-sort is needed, and every gap stays an integer until one division at the end.
+The centre truncated to its k highest (lowest) values is a suffix (prefix) of the same ranking:
+``max(0, below - (m-k))`` of its values lie below a point, ``min(k, upto)`` at or below it. So no
+second sort is needed, and gaps are integers until a single division at the end.
 """
 
 from __future__ import annotations
@@ -25,34 +25,35 @@ from torch import Tensor
 
 _WORTH_A_THREAD = 1 << 16
 _NARROW = 2**31
-"""Gaps reach n m: where 32 bits hold them they take half the memory traffic."""
+"""Gaps are at most n m; if they fit in 32 bits, memory traffic is halved."""
 
 Total = Callable[[Tensor], Tensor]
+"""Function that sums a tensor of counts over all processes."""
 
 
-def _alone(counts: Tensor) -> Tensor:
+def _single_process(counts: Tensor) -> Tensor:
     return counts
 
 
 class KS(NamedTuple):
-    """Statistics by side and channel, each (sides, C), float64, on the input's device."""
+    """Statistics by side and channel: (sides, C) float64 each, on the device of the input."""
 
     two_sided: Tensor
     plus: Tensor
-    """Border against the highest centre values, alternative *less*: 1 is wholly above."""
+    """Border against the highest centre values, alternative *less*: 1 if entirely above."""
     minus: Tensor
-    """Border against the lowest centre values, alternative *greater*: 1 is wholly below."""
+    """Border against the lowest centre values, alternative *greater*: 1 if entirely below."""
 
 
 class TooFewCentreValuesError(ValueError):
-    """The centre has fewer values than a border, so truncating it to as many means nothing."""
+    """The centre has fewer values than a border, so it cannot be truncated to that number."""
 
 
 def border_statistics(borders: Sequence[Tensor], centre: Tensor) -> KS:
-    """KS, KS+ and KS- of each border: borders (C, n_b) and centre (C, m) -> (len(borders), C).
+    """Compute KS, KS+ and KS- of each border: (C, n_b) and centre (C, m) -> (len(borders), C).
 
     Definition: PAN section 3.1-3.2; ``k`` is each border's own ``n_b``. Values must be finite
-    (see :func:`finite_rows`). Raises :class:`TooFewCentreValuesError` where ``m < n_b``.
+    (see :func:`finite_rows`). Raises :class:`TooFewCentreValuesError` if ``m < n_b``.
     """
     widest = max(border.shape[1] for border in borders)
     if centre.shape[1] < widest:
@@ -62,19 +63,23 @@ def border_statistics(borders: Sequence[Tensor], centre: Tensor) -> KS:
 
 
 def sorted_statistics(
-    borders: Sequence[Tensor], centre: Tensor, *, size: int | None = None, total: Total = _alone
+    borders: Sequence[Tensor],
+    centre: Tensor,
+    *,
+    size: int | None = None,
+    total: Total = _single_process,
 ) -> KS:
-    """:func:`border_statistics` of rows that are sorted already.
+    """Compute :func:`border_statistics` of sorted rows.
 
-    Where the centre is spread over several processes, ``centre`` is this one's part of it, ``size``
-    the length of the whole, and ``total`` adds a tensor of counts up over all of them; ``borders``
-    are whole everywhere.
+    If the centre is distributed over several processes, ``centre`` is the part of this process,
+    ``size`` the total length, and ``total`` sums counts over all processes. ``borders`` are
+    complete in every process.
     """
     m = centre.shape[1] if size is None else size
     rows = []
     for border in borders:
         below, upto = _ranks(centre, border)
-        if total is not _alone:
+        if total is not _single_process:
             below, upto = total(below.long()), total(upto.long())
         rows.append(_gaps(below, upto, m))
     two_sided, plus, minus = (torch.stack(column) for column in zip(*rows, strict=True))
@@ -82,7 +87,7 @@ def sorted_statistics(
 
 
 def _gaps(below: Tensor, upto: Tensor, m: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The statistics of a border whose j-th value has so many of m centre values below it."""
+    """Compute the statistics of a border from the ranks of its values among m centre values."""
     n = below.shape[1]
     if n * m >= _NARROW:
         below, upto = below.long(), upto.long()
@@ -96,11 +101,11 @@ def _gaps(below: Tensor, upto: Tensor, m: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _ranks(centre: Tensor, border: Tensor) -> tuple[Tensor, Tensor]:
-    """How many centre values are < and <= each border value: twice (C, n).
+    """Count the centre values < and <= each border value: (C, n) twice.
 
-    The two differ only where a border value occurs in the centre: rare in a real convolution's
-    outputs, and then mostly once. So one step past each such value settles it, and the second
-    search is made only in the rows where values repeat further (all of them, when saturated).
+    The two differ only if a border value occurs in the centre, which is rare in the outputs of a
+    real convolution, and usually once. So one step past such a value is enough, and a second search
+    is run only in rows with more repetitions, or in all rows if these are many.
     """
     if not centre.shape[1]:
         return (torch.zeros_like(border, dtype=torch.long),) * 2
@@ -121,11 +126,10 @@ def _ranks(centre: Tensor, border: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sort_rows(rows: Tensor, *, in_place: bool = False) -> Tensor:
-    """Each row ascending, NaN last: (C, n) -> (C, n), half precisions widened to float32.
+    """Sort each row in ascending order, NaN last: (C, n) -> (C, n); half precision -> float32.
 
-    ``in_place`` lets contiguous CPU rows be sorted where they lie. On the CPU numpy sorts, a block
-    of rows a thread: its vectorised sort is several times as fast as torch's, and it lets go of
-    the interpreter lock.
+    ``in_place`` permits sorting contiguous CPU rows in place. On the CPU numpy sorts blocks of rows
+    in threads: its vectorised sort is several times faster than torch's and releases the GIL.
     """
     if rows.dtype not in (torch.float32, torch.float64):
         rows, in_place = rows.float(), True
@@ -148,5 +152,5 @@ def _sort_block(values: NDArray[Any]) -> None:
 
 
 def finite_rows(ranked: Tensor) -> Tensor:
-    """Whether a sorted row holds finite values only: (C, n) -> (C,), from its two ends."""
+    """Return whether sorted rows are entirely finite, judged by both ends: (C, n) -> (C,) bool."""
     return torch.isfinite(ranked[:, 0]) & torch.isfinite(ranked[:, -1])

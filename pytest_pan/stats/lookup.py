@@ -1,7 +1,7 @@
-"""Counting a site's maps between edges on the CPU, compiled by numba.
+"""Counting of a site's maps between edges on the CPU, compiled by numba.
 
-A table leads near each value's slot. It is made once a site, and counts are added to where they
-are kept: what a batch costs depends on its values, not on the number of slots.
+A lookup table, built once per site, gives a position close to each value's slot. Counts are
+accumulated in place, so that the cost of a batch does not depend on the number of slots.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from pytest_pan.stats.threads import share_out
 Array = NDArray[Any]
 
 WORTHWHILE = 1 << 17
-"""Slots of a site from which compiled code is used."""
+"""Number of edges of a site from which compiled code is used."""
 _PARTS = 2
-"""Entries of the table for each edge."""
+"""Table entries per edge."""
 _TAIL = 64
-"""The table is of the range between so manieth parts of the edges: long tails would thin it out."""
+"""The table omits 1/_TAIL of the edges at either end, since long tails would thin it out."""
 
 
 def worthwhile(edges: Tensor) -> bool:
-    """Whether the maps of a site with such edges (C, E) are better counted by this."""
+    """Return whether compiled code pays off for a site with these edges (C, E)."""
     known = edges.device.type == "cpu" and edges.dtype in (torch.float32, torch.float64)
     return known and edges.numel() >= WORTHWHILE and starts()
 
 
 class Lookup:
-    """The tables of one site's edges (C, E)."""
+    """Lookup tables for the edges (C, E) of one site."""
 
     def __init__(self, edges: Tensor) -> None:
         self._edges = edges.contiguous().numpy()
@@ -50,11 +50,11 @@ class Lookup:
         _kernels()[0](self._edges, self._low, self._step, self._starts)
 
     def count(self, maps: Tensor, counts: Tensor, rings: Tensor, coarse: int) -> Tensor:
-        """Adds maps (N, C, H, W) to counts (5, C, E + 1) and rings; which channels are bad (C,).
+        """Add maps (N, C, H, W) to ``counts`` and ``rings``; return non-finite channels: (C,) bool.
 
-        Counts are of the top, bottom, left and right lines and the centre; ``rings``
-        (4 D, C, K + 1) of the four lines at distances 1 to D, between every ``coarse``-th edge.
-        A channel is bad that has values which are not finite.
+        ``counts`` (5, C, E + 1) are those of the top, bottom, left and right lines and the centre.
+        ``rings`` (4 D, C, K + 1) are those of the four lines at distances 1 to D, between every
+        ``coarse``-th edge.
         """
         values = maps.to(torch.from_numpy(self._edges).dtype).contiguous().numpy()
         channels = len(self._edges)
@@ -87,7 +87,7 @@ def _kernels() -> tuple[Callable[..., None], Callable[..., None]]:
 
 
 def table(edges: Array, low: Array, step: Array, starts: Array) -> None:
-    """``starts[c, p]``: how many edges lie in parts before ``p`` of the range from ``low[c]``."""
+    """Fill ``starts[c, p]`` with the number of edges in parts before ``p`` of the range."""
     kind = step.dtype.type
     parts = starts.shape[1] - 1
     top = kind(parts)
@@ -117,10 +117,10 @@ def tally(
     first: int,
     last: int,
 ) -> None:
-    """Counts the channels from ``first`` to before ``last``.
+    """Count the channels from ``first`` (inclusive) to ``last`` (exclusive).
 
-    A value's part never falls as the value grows, rounding included, so the edges at or below it
-    are those of parts before its own, and some of its own, among which a search decides.
+    The part is a non-decreasing function of the value, rounding included. So the edges at or below
+    a value are all edges in earlier parts and some in its own, which a search determines.
     """
     kind = step.dtype.type
     images, _, height, width = values.shape
@@ -134,13 +134,13 @@ def tally(
             plane = values[image, c].ravel()
             for i in range(plane.size):
                 offset = (plane[i] - least) * scale + kind(1)
-                # not a minimum: what is not a number must not become a place
+                # not min(): NaN must not become an index
                 slots[i] = np.int32(max(kind(0), offset if offset < top else top))
             for i in range(plane.size):
                 value, part = plane[i], slots[i]
                 slot = np.int32(starts[c, part])
                 after = np.int32(starts[c, part + 1]) if part + 1 < parts else size
-                while slot < after:  # heavy tails crowd many edges into one part
+                while slot < after:  # heavy tails put many edges into one part
                     middle = (slot + after) >> 1
                     if edges[c, middle] <= value:
                         slot = middle + 1

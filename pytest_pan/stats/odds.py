@@ -1,13 +1,14 @@
-"""Class odds and sample influence, streamed in float64 over any number of images.
+"""Class odds and sample influence, accumulated in float64 over any number of images.
 
-Odds(c) is the sum over images of the class's probability under a plan over the same sum of the
-original network (PAN section 4.1); the bootstrap weighs each image by a Poisson(1) draw, the same
-for every plan, so that the sums stream and merge and the plans stay paired.
+Odds(c) is the sum over images of the class's probability under a plan, divided by the same sum for
+the original network (PAN section 4.1). The bootstrap weights each image by a Poisson(1) draw, the
+same for every plan, so that the sums can be streamed and merged and the plans stay paired.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,16 +20,18 @@ from pytest_pan.stats import subsamples
 REPLICATES = 200
 LEVEL = 0.95
 _STRIDE = 1_000_003
-"""Between the seeds' series, so that images of neighbouring seeds share no draws."""
+"""Offset between the generator seeds of neighbouring seeds, so that they share no draws."""
 _FOLDS, _BITS = 4, 30
+LEAST_SUM = 1e-30
+"""Sum of a class's probabilities over all images below which it has no odds."""
 _LEAST = 2.0 ** -(_FOLDS * _BITS)
 
 
 def weights(first: int, images: int, seed: int) -> Tensor:
-    """Bootstrap weights, a row a replicate: (REPLICATES, images) float64 Poisson(1) draws.
+    """Draw bootstrap weights: (REPLICATES, images) float64 Poisson(1) draws.
 
-    ``first`` is the number of the first image. Each image has draws of its own, which depend on
-    its number and the seed only: not on its batch, nor on the process that sees it.
+    ``first`` is the index of the first image. An image's draws depend only on its index and the
+    seed, not on its batch or process.
     """
     drawn, generator = torch.ones(images, REPLICATES, dtype=torch.float64), torch.Generator()
     for place, ones in enumerate(drawn):
@@ -38,11 +41,11 @@ def weights(first: int, images: int, seed: int) -> Tensor:
 
 
 class ClassSums:
-    """Sums of probabilities by class: once as they are, and once a bootstrap replicate.
+    """Sums of class probabilities, unweighted and for each bootstrap replicate.
 
-    The sums are exact, so they are the same in any order, batches and number of processes: each
-    probability is cut into parts of 30 bits, and parts of one kind add up without rounding, over
-    eight million images. What lies below 2^-120 is left out.
+    The sums are exact, hence independent of order, batches and number of processes: each
+    probability is split into parts of 30 bits, and equal parts are summed without rounding for up
+    to eight million images. Bits below 2^-120 are dropped.
     """
 
     def __init__(self) -> None:
@@ -50,8 +53,9 @@ class ClassSums:
         self._classes = 0
 
     def add(self, probabilities: Tensor, drawn: Tensor) -> None:
-        """Takes a batch: probabilities (N, K), bootstrap weights (REPLICATES, N), and below them
-        where subsamples are wanted who is in which group: (GROUPS, N) of 0 and 1.
+        """Add a batch: probabilities (N, K), bootstrap weights (REPLICATES, N).
+
+        For subsamples, append group membership to the weights: (GROUPS, N) of 0 and 1.
         """
         parts = _parts(probabilities.detach().to("cpu", torch.float64))
         if not self:
@@ -62,7 +66,7 @@ class ClassSums:
         self._replicates += drawn @ parts
 
     def merge(self, other: ClassSums) -> None:
-        """Adds the sums of other images."""
+        """Add the sums of other images."""
         if not self:
             self._classes = other._classes
             self._total, self._replicates = other._total, other._replicates
@@ -75,17 +79,17 @@ class ClassSums:
 
     @property
     def total(self) -> Tensor:
-        """(K,) float64."""
+        """Sum over all images: (K,) float64."""
         return self._whole(self._total)
 
     @property
     def replicates(self) -> Tensor:
-        """(REPLICATES, K) float64."""
+        """Weighted sums: (REPLICATES, K) float64."""
         return self._whole(self._replicates[:REPLICATES])
 
     @property
     def groups(self) -> Tensor:
-        """(GROUPS, K) float64."""
+        """Sums by group: (GROUPS, K) float64."""
         return self._whole(self._replicates[REPLICATES:])
 
     def _whole(self, parts: Tensor) -> Tensor:
@@ -96,7 +100,7 @@ class ClassSums:
 
 
 def _parts(values: Tensor) -> Tensor:
-    """Values from 0 to 1 cut into multiples of 2^-30, 2^-60, ...: (N, K) -> (N, FOLDS K)."""
+    """Split values in [0, 1] into multiples of 2^-30, 2^-60, ...: (N, K) -> (N, FOLDS K)."""
     parts = []
     for place in range(1, _FOLDS + 1):
         unit = 2.0 ** (_BITS * place)
@@ -106,19 +110,26 @@ def _parts(values: Tensor) -> Tensor:
 
 
 def log_odds(plan: ClassSums, original: ClassSums) -> Tensor:
-    """Natural logarithm of the odds, one a class: (K,).
+    """Return the natural logarithm of the odds: (K,).
 
-    Finite always: a sum below 2^-120, which says nothing, counts as that.
+    NaN for classes that all images together give a probability below :data:`LEAST_SUM`, under the
+    plan or originally: rounding decides their odds.
     """
-    return _log_ratio(plan.total, original.total)
+    return _log_ratio(plan.total, original.total).masked_fill(_unknown(plan, original), math.nan)
+
+
+def _unknown(plan: ClassSums, original: ClassSums) -> Tensor:
+    """Return which classes have no odds: (K,) bool."""
+    return torch.minimum(plan.total, original.total) < LEAST_SUM
 
 
 def log_odds_interval(plan: ClassSums, original: ClassSums) -> tuple[Tensor, Tensor]:
-    """Ends of the bootstrap interval of each class's log-odds: (K,) twice.
+    """Return the ends of the bootstrap interval of each class's log-odds: (K,) twice.
 
-    A replicate that drew no image, as happens with a handful of them, says 0.
+    A replicate without images, which happens if there are only a few, counts as 0.
     """
     drawn = _log_ratio(plan.replicates, original.replicates)
+    drawn = drawn.masked_fill(_unknown(plan, original), math.nan)
     tail = (1 - LEVEL) / 2
     ends = torch.tensor([tail, 1 - tail], dtype=torch.float64)
     low, high = torch.quantile(drawn, ends, dim=0)
@@ -126,29 +137,29 @@ def log_odds_interval(plan: ClassSums, original: ClassSums) -> tuple[Tensor, Ten
 
 
 def largest(plan: ClassSums, original: ClassSums) -> list[Tensor]:
-    """The largest |log-odds| of any class: of all images (), of halves (R,), of quarters (Q,)."""
-    return [ratios.abs().amax(-1) for ratios in _by_subsample(plan, original)]
+    """Return the largest |log-odds| of any class: on all images (), halves (R,), quarters (Q,)."""
+    return [ratios.abs().nan_to_num(0).amax(-1) for ratios in _by_subsample(plan, original)]
 
 
 def shifted(plan: ClassSums, original: ClassSums, threshold: float) -> list[Tensor]:
-    """Classes whose |log-odds| exceed a threshold: of all images, of halves, of quarters."""
+    """Count classes with |log-odds| above a threshold: on all images, halves and quarters."""
     return [(r.abs() > threshold).sum(-1).double() for r in _by_subsample(plan, original)]
 
 
 def _by_subsample(plan: ClassSums, original: ClassSums) -> list[Tensor]:
-    """Log-odds of all images (K,), of halves (R, K), of quarters (Q, K)."""
+    """Return the log-odds on all images (K,), halves (R, K) and quarters (Q, K)."""
     found = [log_odds(plan, original)]
     for parts in (subsamples.halves(), subsamples.quarters()):
-        sums = [subsamples.unions(each.groups, parts) for each in (plan, original)]
-        found.append(_log_ratio(*sums))
+        sums = [subsamples.sum_groups(each.groups, parts) for each in (plan, original)]
+        found.append(_log_ratio(*sums).masked_fill(_unknown(plan, original), math.nan))
     return found
 
 
 def basic_interval(value: float, replicates: Tensor) -> tuple[float, float]:
-    """The basic bootstrap interval, which ends as far below a figure as replicates lie above it.
+    """Return the basic bootstrap interval: the replicates' quantiles, reflected at the value.
 
-    For the largest of many: noise lifts it, in the figure as in each replicate once more, so that
-    the replicates' own quantiles would lie too high by twice that.
+    Used for the largest of many figures. Noise biases it upwards, once in the value and again in
+    each replicate, so that percentile intervals would be too high by twice the bias.
     """
     tail = (1 - LEVEL) / 2
     ends = torch.quantile(replicates, torch.tensor([tail, 1 - tail], dtype=torch.float64))
@@ -161,14 +172,14 @@ def _log_ratio(above: Tensor, below: Tensor) -> Tensor:
 
 @dataclass
 class Affected:
-    """Every image's distance between two outputs, by number; the most affected few with data."""
+    """Distance between the two outputs of each image; extra data of the most affected images."""
 
     keep: int = 12
     distances: dict[int, float] = field(default_factory=dict)
     _heap: list[tuple[float, int, object]] = field(default_factory=list)
 
     def add(self, index: int, distance: float, data: object) -> None:
-        """One image; among equals the earlier one stays."""
+        """Add an image; on ties the earlier one ranks first."""
         self.distances[index] = distance
         self._consider((distance, -index, data))
 
@@ -179,33 +190,33 @@ class Affected:
             heapq.heapreplace(self._heap, entry)
 
     def would_keep(self, index: int, distance: float) -> bool:
-        """Whether an image would be among the most affected: its data need not be made else."""
+        """Return whether an image is among the most affected so far, so that its data is needed."""
         entry = distance, -index
         return len(self._heap) < self.keep or entry > self._heap[0][:2]
 
     def merge(self, other: Affected) -> None:
-        """Adds other images."""
+        """Add other images."""
         self.distances |= other.distances
         for entry in other._heap:
             self._consider(entry)
 
     def most(self) -> list[tuple[int, float, object]]:
-        """(index, distance, data), the most affected first."""
+        """Return (index, distance, data) of the most affected images, in decreasing order."""
         ordered = sorted(self._heap, key=lambda entry: entry[:2], reverse=True)
         return [(-index, distance, data) for distance, index, data in ordered]
 
     def in_order(self) -> Tensor:
-        """The distances in the order of the images: (N,) float64."""
+        """Return the distances in image order: (N,) float64."""
         values = [distance for _, distance in sorted(self.distances.items())]
         return torch.tensor(values, dtype=torch.float64)
 
     def quantile(self, share: float) -> float:
-        """Quantile of the distances, linear between neighbours; 0 for no image."""
+        """Return a quantile of the distances; 0 without images."""
         if not self.distances:
             return 0.0
         return quantile(self.in_order(), share)
 
 
 def quantile(values: Tensor, share: float) -> float:
-    """Linear between neighbours, for any number of values: torch's stops at 16 million."""
+    """Return a linearly interpolated quantile; torch's is limited to 16 million values."""
     return float(np.quantile(values.numpy(), share))

@@ -1,16 +1,16 @@
-"""What subsamples of the images tell of a count of neurons: its trend and its interval (ours).
+"""Trend and interval of a count of neurons, from subsamples of the images (ours).
 
-A count of neurons beyond a threshold falls as images are added: noise lifts a statistic as often
-as it lowers it, but more neurons lie below the threshold than above. A bootstrap sample repeats
-images, so it has fewer different ones and counts too many. A subsample without replacement is what
-an audit of so many images would have seen, and half of them stand to all of them as all of them
-stand to the population: a statistic of half the images varies about that of all of them with the
-variance with which that of all varies about the true one, s^2 / (n/2) - s^2 / n = s^2 / n. So
+A count of neurons beyond a threshold decreases as images are added: noise raises a statistic as
+often as it lowers it, but more neurons lie below the threshold than above. A bootstrap sample
+repeats images, so it has fewer distinct ones and overestimates the count. A subsample without
+replacement is equivalent to an audit of fewer images, and a half relates to all images as all
+images relate to the population: a statistic of half the images varies about that of all images
+with variance s^2 / (n/2) - s^2 / n = s^2 / n, the variance of the latter about the true value. So
 the spread of the counts over random halves needs no scaling, whatever power of n it follows.
 
-The means over subsamples of a quarter, of half and all of the images show the trend. Its leading
-term is one over their number, and the least-squares line through the three, at the end of that
-axis, says what very many images would give: whole - (quarters - halves) / 2.
+The means over quarters and halves, and the count on all images, show the trend. Its leading term
+is proportional to 1/n. Extrapolating the least-squares line through the three to 1/n = 0 gives the
+value for very many images: whole - (quarters - halves) / 2.
 """
 
 from __future__ import annotations
@@ -19,31 +19,32 @@ import torch
 from torch import Tensor
 
 GROUPS = 8
-"""Groups of images; subsamples are unions of them."""
+"""Number of groups of images; subsamples are unions of groups."""
 
 _QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365)
-"""97.5 % of Student's t for 1 to 7 degrees of freedom."""
+"""97.5 % quantiles of Student's t for 1 to 7 degrees of freedom."""
 
 _STRIDE = 1_000_033
-"""Between the seeds' series."""
+"""Offset between the generator seeds of neighbouring seeds."""
 
 MOST_PAIRS = len(_QUANTILES)
 
 Subsample = tuple[int, ...]
-"""The groups that are in it."""
+"""Indices of the groups in a subsample."""
 
 
 def in_groups(images: int, seed: int) -> tuple[Tensor, list[int]]:
-    """Images in a random order, (images,), and where in it each group begins, and the last ends."""
+    """Return a random order of the images, (images,), and its GROUPS + 1 group boundaries."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(images, generator=generator)
     return order, [round(images * group / GROUPS) for group in range(GROUPS + 1)]
 
 
 def group_of(first: int, images: int, seed: int) -> Tensor:
-    """The groups of images by their numbers, from ``first`` on, (images,) int: of eight in a row
-    one in each. They depend on number and seed only, so that what is summed by group streams and
-    merges; how many images there will be need not be known.
+    """Return the groups of the images from index ``first`` on: (images,) int.
+
+    Each aligned block of eight images has one image in each group. Groups depend only on index and
+    seed, so that sums by group can be streamed and merged without knowing the number of images.
     """
     found, generator = [], torch.Generator()
     for block in range(first // GROUPS, (first + images - 1) // GROUPS + 1):
@@ -53,24 +54,25 @@ def group_of(first: int, images: int, seed: int) -> Tensor:
     return torch.cat(found)[start : start + images]
 
 
-def unions(groups: Tensor, plan: list[Subsample]) -> Tensor:
-    """Sums of groups over the subsamples of a plan: (GROUPS, ...) -> (S, ...)."""
+def sum_groups(groups: Tensor, plan: list[Subsample]) -> Tensor:
+    """Sum the groups of each subsample in a plan: (GROUPS, ...) -> (S, ...)."""
     return torch.stack([groups[list(part)].sum(0) for part in plan])
 
 
 def eighths() -> list[Subsample]:
-    """Each group alone."""
+    """Return the single groups."""
     return [(group,) for group in range(GROUPS)]
 
 
 def quarters() -> list[Subsample]:
-    """Four pairs of groups."""
+    """Return four disjoint pairs of groups."""
     return [(group, group + 1) for group in range(0, GROUPS, 2)]
 
 
 def halves(pairs: int = MOST_PAIRS) -> list[Subsample]:
-    """Four groups and the other four, so many times: rows of a Hadamard matrix, so that each group
-    is in one half of every pair, and halves of two pairs share two groups.
+    """Return ``pairs`` pairs of complementary halves of four groups each.
+
+    They are rows of a Hadamard matrix, so that halves from different pairs share two groups.
     """
     return [
         tuple(group for group in range(GROUPS) if (row & group).bit_count() % 2 == odd)
@@ -80,10 +82,11 @@ def halves(pairs: int = MOST_PAIRS) -> list[Subsample]:
 
 
 def interval(whole: Tensor, by_half: Tensor, by_quarter: Tensor) -> tuple[Tensor, Tensor]:
-    """95 % interval of what very many images would give: figures (...), (R, ...), (Q, ...).
+    """Return the 95 % interval of the value for very many images.
 
-    ``by_half`` are pairs of complements. As many degrees of freedom as pairs: the second of two
-    complements adds little, where a figure is nearly a sum over images.
+    Takes the figure on all images (...), on halves (R, ...) and on quarters (Q, ...). ``by_half``
+    consists of complementary pairs. There is one degree of freedom per pair, since a complement
+    adds little information if the figure is nearly a sum over images.
     """
     trend = (by_quarter.mean(0) - by_half.mean(0)) / 2
     margin = _QUANTILES[len(by_half) // 2 - 1] * by_half.std(0)

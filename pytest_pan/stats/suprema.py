@@ -1,4 +1,4 @@
-"""Which slots may hold a supremum, and what is attained in them: the second half of the kernels.
+"""Selection of the slots that may hold a supremum, and the suprema attained in them.
 
 Compiled by numba as part of :func:`pytest_pan.stats.kernels.examine`.
 """
@@ -14,48 +14,48 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 GROUP = 16
-"""Slots that are looked at as one first."""
+"""Number of slots in a group; groups are examined first."""
 
 _INSERTED = 32
-"""Values that are sorted by insertion at most."""
+"""Maximum number of values that are sorted by insertion."""
 
 _COMPARED = 16
-"""Different border values in a slot that are compared with each centre value there; with more of
-them the centre values are sorted."""
+"""Maximum number of distinct border values in a slot that are compared to each centre value; with
+more of them the centre values are sorted."""
 
 _SORTED = 1 << 14
-"""Values that are sorted here at most: the sort of whole rows is the faster one."""
+"""Maximum number of values sorted here; sorting whole rows is faster beyond that."""
 
 
 class Slots(NamedTuple):
-    """Counts of a block by slot, and scratch."""
+    """Counts of a block by slot, and scratch memory."""
 
     row: Array
-    """The slots of some rows of one map."""
+    """Slots of some rows of one map."""
     centre: Array
-    """(K, slots)."""
+    """Counts of the centre: (K, slots)."""
     border: Array
-    """(K, 4, slots)."""
+    """Counts of the borders: (K, 4, slots)."""
     centre_at: Array
-    """Where the next value in a slot is kept, or -1: (K, slots), and (K, 4, slots)."""
+    """Position of the next kept value of a slot, or -1: (K, slots); borders: (K, 4, slots)."""
     border_at: Array
     marks: Array
-    """(slots,)."""
+    """Slots that are candidates on any side: (slots,)."""
     sums: Array
-    """Running totals of the groups: (5, groups + 1), the centre last."""
+    """Cumulative counts by group: (5, groups + 1), the centre last."""
     table: Array
-    """Candidates, a row a slot and side: channel, side, then where the kept values start, their
-    number, and the number of values in lower slots, of the centre; then the same of the border."""
+    """Candidates, one row per slot and side: channel; side; start of the kept centre values, their
+    number, number of centre values in lower slots; the same three for the border."""
 
 
 @njit(nogil=True, error_model="numpy")
 def _may_exceed(
     best: tuple[int, int, int], below: int, upto: int, before: int, through: int, n: int, m: int
 ) -> bool:
-    """Whether a value between two boundaries may attain more than the best so far.
+    """Return whether a value between two boundaries may exceed the best gaps so far.
 
-    ``below`` centre and ``before`` border values lie under the lower boundary, ``upto`` and
-    ``through`` under the upper one. Without border values in between nothing new is attained.
+    ``below`` centre and ``before`` border values lie below the lower boundary, ``upto`` and
+    ``through`` below the upper one. Without border values in between nothing new is attained.
     """
     return through > before and (
         through * m - below * n > best[0]
@@ -69,7 +69,7 @@ def _may_exceed(
 def _attained(
     best: tuple[int, int, int], upto: int, through: int, n: int, m: int
 ) -> tuple[int, int, int]:
-    """The best so far, or what a boundary attains."""
+    """Return the maximum of the best gaps so far and the gaps at a boundary."""
     return (
         max(best[0], abs(through * m - upto * n)),
         max(best[1], max(0, upto - (m - n)) - through),
@@ -81,11 +81,12 @@ def _attained(
 def _undecided(
     k: int, lengths: Array, m: int, least: Array, gaps: Array, at: Slots, zero: int
 ) -> bool:
-    """Whether a channel may be near a PAN on some side, or it is open whether it detects edges.
+    """Return whether a side may be (nearly) a PAN, or its label as an edge detector is open.
 
-    ``least`` (4, 3) are the gaps, of KS and of the truncated statistics, up to which a side is
-    not near theta for certain, and that of KS up to which it is below theta; two more, and it is
-    not. ``gaps`` (4, 3) get what is attained of KS. The slot ``zero`` has one value only.
+    ``least`` (4, 3) holds, for each side, the gap of KS and the gap of KS+ and KS- up to which the
+    side is certainly not a near-PAN, and the gap of KS up to which it is certainly below theta;
+    with two more it is certainly above. The attained gaps of KS are written to ``gaps`` (4, 3). The
+    slot ``zero`` holds a single distinct value.
     """
     groups = at.centre.shape[1] // GROUP
     open_ = False
@@ -106,7 +107,7 @@ def _undecided(
                 upto += at.centre[k, s]
                 through += at.border[k, side, s]
                 attained = max(attained, abs(through * m - upto * n))
-                if s == zero:  # nothing is attained but at its ends
+                if s == zero:  # a single value: gaps are attained at its ends only
                     largest = max(abs(through * m - upto * n), abs(before * m - below * n))
                     beyond = max(
                         _truncated(below, below, before, before, n, m),
@@ -126,7 +127,7 @@ def _undecided(
 
 @njit(nogil=True, error_model="numpy")
 def _truncated(below: int, upto: int, before: int, through: int, n: int, m: int) -> int:
-    """The most that KS+ or KS- may attain between two boundaries, as :func:`_may_exceed`."""
+    """Return the bound of KS+ and KS- between two boundaries; arguments as :func:`_may_exceed`."""
     return max(max(0, upto - (m - n)) - before, through - min(below, n))
 
 
@@ -134,13 +135,12 @@ def _truncated(below: int, upto: int, before: int, through: int, n: int, m: int)
 def choose(
     wanted: Array, zeros: Array, lengths: Array, m: int, least: Array, gaps: Array, at: Slots
 ) -> tuple[int, int, int]:
-    """Finds the slots that may hold a supremum, and lays out where their values are to be kept.
+    """Find the slots that may hold a supremum, and allocate positions for their values.
 
-    ``gaps`` (K, 4, 3) become what the boundaries of slots attain of KS, KS+ and KS-, in counts.
-    ``wanted`` (K,) are the channels to look at; those whose labels ``least`` decides are dropped
-    from them. ``zeros`` (K,) are their slots that have one value only: there is nothing to look at
-    in those, however many have it. Returns the rows of the table, and how many centre and border
-    values will be kept.
+    The gaps of KS, KS+ and KS- at slot boundaries, in counts, are written to ``gaps`` (K, 4, 3).
+    ``wanted`` (K,) marks the channels to examine; those whose labels ``least`` decides are
+    unmarked. ``zeros`` (K,) are slots with a single distinct value, which need no examination.
+    Returns the number of table rows, and the numbers of centre and border values to keep.
     """
     centre, border, sums, table = at.centre, at.border, at.sums, at.table
     rows, kept, kept_border = 0, 0, 0
@@ -166,7 +166,7 @@ def choose(
             n, best = lengths[side], (0, 0, 0)
             for g in range(1, groups):
                 best = _attained(best, sums[4, g], sums[side, g], n, m)
-            # twice over the groups that may hold more: their boundaries, then their insides
+            # two passes over groups that may exceed the best: slot boundaries, then insides
             for inside in range(2):
                 for g in range(groups):
                     upto, through = sums[4, g], sums[side, g]
@@ -210,9 +210,9 @@ def settle(
     best: Array,
     crowded: Array,
 ) -> None:
-    """Raises ``best`` to what the border values in the candidate slots attain.
+    """Raise ``best`` to the gaps attained at the border values in the candidate slots.
 
-    A channel that has too many values in one slot is marked in ``crowded`` (K,) and left.
+    A channel with too many values in one slot is marked in ``crowded`` (K,) and skipped.
     """
     for r in range(len(table)):
         row = table[r]

@@ -1,4 +1,4 @@
-"""Shares of the channels on threads of their own, for compiled loops that hold no lock."""
+"""Division of channels among threads, for compiled loops that release the GIL."""
 
 from __future__ import annotations
 
@@ -11,33 +11,36 @@ from functools import cache
 import torch
 
 Share = tuple[int, int]
-"""The first channel, and the one after the last."""
+"""First channel, and the one after the last."""
 
 
 @cache
 def _pool(workers: int) -> ThreadPoolExecutor:
-    """Threads that stay: to start one takes a millisecond, as long as a small layer."""
+    """Return a persistent pool: starting a thread takes a millisecond, as long as a small layer."""
     return ThreadPoolExecutor(workers, thread_name_prefix="pytest-pan")
 
 
-if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+if hasattr(os, "register_at_fork"):  # threads do not survive a fork
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def share_out(work: Callable[[Share], None], channels: int) -> None:
-    """Calls ``work`` with a share of the channels for each of torch's threads, this one too."""
+    """Call ``work`` with a share of the channels on each thread, the current one included.
+
+    The number of threads is torch's.
+    """
     workers = max(1, min(torch.get_num_threads(), channels))
     cuts = [channels * worker // workers for worker in range(workers + 1)]
-    mine, *others = itertools.pairwise(cuts)
+    own, *others = itertools.pairwise(cuts)
     if not others:
-        work(mine)
+        work(own)
         return
-    pool = _pool(torch.get_num_threads() - 1)  # the same for layers of fewer channels
-    waiting = [pool.submit(work, share) for share in others]
+    pool = _pool(torch.get_num_threads() - 1)  # same size for layers with fewer channels
+    futures = [pool.submit(work, share) for share in others]
     try:
-        work(mine)
+        work(own)
     finally:
-        for each in waiting:
-            each.exception()  # none is left at work on arrays that the caller lets go
-    for each in waiting:
-        each.result()
+        for future in futures:
+            future.exception()  # wait: the caller may free the arrays afterwards
+    for future in futures:
+        future.result()

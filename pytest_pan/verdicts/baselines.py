@@ -1,7 +1,7 @@
-"""Baselines on disk: one JSON file a model, with the figures that later audits are held against.
+"""Baseline files: one JSON file per model, with the values that later audits are compared with.
 
-A file is made to be reviewed in a diff: sorted keys, a figure a line, rounded, without times, paths
-or anything else that is not the same when the same audit is made again.
+The files are made for review in a diff: sorted keys, one rounded value per line, and nothing that
+changes when the same audit runs again, such as times or paths.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from pytest_pan.config.files import write_text
-from pytest_pan.config.options import UPDATE
+from pytest_pan.config.options import update_command
 from pytest_pan.probes import table
 from pytest_pan.records.audit import Audit
-from pytest_pan.records.errors import ConfigError
+from pytest_pan.records.errors import ConfigError, shortened
 from pytest_pan.verdicts.comparison import Body, settings_of_figures
 
 SCHEMA = "pytest-pan-baseline/1"
-"""Version of the files; the number rises when a key changes its meaning or goes."""
+"""Schema version of the files; incremented when a key changes its meaning or is removed."""
 
 DIGITS = 6
-"""Significant digits of a figure: what differs beyond them is noise of the machine."""
+"""Significant digits of a value; differences beyond them are machine noise."""
 
-_FACTS: Mapping[str, tuple[str, ...]] = {
+_RECORDED: Mapping[str, tuple[str, ...]] = {
     "model": ("name", "digest", "parameters"),
     "images": ("digest", "count", "shape", "labelled", "labels"),
 }
@@ -36,33 +36,36 @@ _FACTS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baselines:
-    """What was found in a folder of baselines, by the models' names."""
+    """The contents of a baseline folder, by model name."""
 
     folder: Path
     shown: str
-    """The folder as the user named it."""
+    """The folder as the user wrote it."""
     update: bool = False
-    """Whether this run is to write what it finds."""
+    """Whether this run writes baselines."""
     bodies: Mapping[str, Body] = field(default_factory=dict)
     paths: Mapping[str, Path] = field(default_factory=dict)
 
     def path(self, name: str) -> Path:
-        """The model's file, or where it is to be: not that of a model whose file was renamed."""
+        """Return the path of the model's file, which may not exist yet.
+
+        A file with the model's usual name may belong to another model, if a user renamed it.
+        """
         if name in self.paths:
             return self.paths[name]
         path = self.folder / file_name(name)
-        return self.folder / digested(name) if path in self.paths.values() else path
+        return self.folder / digest_file_name(name) if path in self.paths.values() else path
 
     def file(self, name: str) -> str:
-        """The same as people read it."""
+        """Return the path of the model's file as shown in messages."""
         return f"{self.shown.rstrip('/')}/{self.path(name).name}"
 
 
 def read(folder: Path, *, shown: str, where: str, update: bool = False) -> Baselines:
-    """All baselines of a folder; none where there is no folder yet.
+    """Read all baselines of a folder, which may not exist yet.
 
-    Raises :class:`ConfigError`, with ``where`` the folder was named, for what is no folder and for
-    a file in it that is no baseline, or one of a newer version.
+    ``where`` is the setting that names the folder, for messages. Raises :class:`ConfigError` if the
+    folder is a file, and for a file in it that is not a baseline of this version.
     """
     if folder.exists() and not folder.is_dir():
         got = f"{shown}, which is a file"
@@ -70,14 +73,14 @@ def read(folder: Path, *, shown: str, where: str, update: bool = False) -> Basel
     paths = [path for path in sorted(folder.glob("*.json")) if not path.name.startswith(".")]
     found: dict[str, tuple[Path, Body]] = {}
     for path in paths:
-        body = _read(path, f"{where}: {shown.rstrip('/')}/{path.name}")
+        body = _read(path, f"{where}: {shown.rstrip('/')}/{path.name}", shown)
         name = body["model"]["name"]
         if name in found:
             raise ConfigError(
                 "model.name",
                 where=f"{where}: {shown.rstrip('/')}/{path.name}",
-                got=f"{name!r}, which {found[name][0].name} has too",
-                allowed="one file a model",
+                got=f"{name!r}, which {found[name][0].name} also has",
+                allowed="one file per model",
             )
         found[name] = path, body
     return Baselines(
@@ -89,104 +92,101 @@ def read(folder: Path, *, shown: str, where: str, update: bool = False) -> Basel
     )
 
 
-def _read(path: Path, where: str) -> Body:
-    again = f"Restore it, or delete it and write it anew with {UPDATE}."
+def _read(path: Path, where: str, shown: str) -> Body:
+    """Read a baseline of the folder ``shown``; ``where`` is its place, for messages."""
+    advice = f"Restore it, or delete it and write a new one: {update_command(shown)}"
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         got = error.strerror or str(error)
-        raise ConfigError("baseline", where=where, got=got, allowed="a file to read") from None
+        raise ConfigError("baseline", where=where, got=got, allowed="a readable file") from None
     except (ValueError, RecursionError) as error:
-        got = f"no JSON ({' '.join(str(error).split())})"
-        raise ConfigError("baseline", where=where, got=got, allowed="JSON", next=again) from None
+        got = f"invalid JSON ({' '.join(str(error).split())})"
+        raise ConfigError("baseline", where=where, got=got, allowed="JSON", next=advice) from None
     schema = body.get("schema") if isinstance(body, dict) else None
     if schema != SCHEMA:
         newer = isinstance(schema, str) and schema.startswith(SCHEMA.rpartition("/")[0])
         raise ConfigError(
             "schema",
             where=where,
-            got=repr(schema),
+            got=shortened(schema),
             allowed=repr(SCHEMA),
-            next="Another version of pytest-pan wrote it: use that one." if newer else again,
+            next="Another version of pytest-pan wrote it: use that version." if newer else advice,
         )
     for key, got, allowed in _mistakes(body):
-        raise ConfigError(key, where=where, got=got, allowed=allowed, next=again)
+        raise ConfigError(key, where=where, got=got, allowed=allowed, next=advice)
     return dict(body)
 
 
 def _mistakes(body: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Key, what it is and what it may be, for what no version of this schema has written."""
-    for key in (*_FACTS, "settings", "environment", "measures"):
+    """Yield (key, value, allowed values) for each value that the schema does not allow."""
+    for key in (*_RECORDED, "settings", "environment", "measures"):
         if not isinstance(body.get(key), dict):
-            yield key, repr(body.get(key)), "an object"
+            yield key, shortened(body.get(key)), "an object"
             return
     if not isinstance(name := body["model"].get("name"), str):
-        yield "model.name", repr(name), "a text"
+        yield "model.name", shortened(name), "a string"
     probes = body["settings"].get("probes")
     if not (isinstance(probes, list) and all(isinstance(probe, str) for probe in probes)):
-        yield "settings.probes", repr(probes), "a list of texts"
+        yield "settings.probes", shortened(probes), "a list of strings"
     for name, measured in body["measures"].items():
         if not isinstance(measured, dict):
-            yield f"measures.{name}", repr(measured), "an object"
+            yield f"measures.{name}", shortened(measured), "an object"
             continue
         numbers = {"value": measured.get("value")}
         for part in ("sites", "classes"):
-            if not isinstance(of := measured.get(part, {}), dict):
-                yield f"measures.{name}.{part}", repr(of), "an object"
+            if not isinstance(values := measured.get(part, {}), dict):
+                yield f"measures.{name}.{part}", shortened(values), "an object"
                 continue
-            numbers |= {f"{part}.{key}": value for key, value in of.items()}
+            numbers |= {f"{part}.{key}": value for key, value in values.items()}
         for key, value in numbers.items():
             if not (value is None or _is_number(value)):
-                yield f"measures.{name}.{key}", repr(value), "a number, or null"
+                yield f"measures.{name}.{key}", shortened(value), "a number or null"
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a number that a figure can be; JSON has whole numbers of any length."""
+    """Return whether a value is a number within float range; JSON integers have no limit."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return abs(value) < 1e300
 
 
 def file_name(name: str) -> str:
-    """A file's name for a model's: the same on every file system, another for another model.
+    """Return a file name for a model, valid on all file systems and distinct for each model.
 
-    A name that some system would not take as it is, or take for another's (case), gets a digest.
+    It has a digest if some file system rejects the model's name or ignores its case.
     """
-    if re.fullmatch(r"(?!-)[a-z0-9_.-]{1,60}(?<!\.)", name) and not _RISKY.fullmatch(name):
+    if re.fullmatch(r"(?!-)[a-z0-9_.-]{1,60}(?<!\.)", name) and not _UNSAFE.fullmatch(name):
         return f"{name}.json"
-    return digested(name)
+    return digest_file_name(name)
 
 
-def digested(name: str) -> str:
-    """A file's name with a digest of the model's, which no other model has."""
+def digest_file_name(name: str) -> str:
+    """Return a file name with a digest of the model's name."""
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60]
     data = name.encode("utf-8", errors="surrogatepass")
     return f"{plain or 'model'}-{hashlib.sha256(data).hexdigest()[:8]}.json"
 
 
-_RISKY = re.compile(r"\..*|(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*-[0-9a-f]{8}")
-"""Hidden files, devices of Windows, and what could be a name with a digest."""
+_UNSAFE = re.compile(r"\..*|(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*-[0-9a-f]{8}")
+"""Hidden files, Windows device names, and names that look as if they had a digest."""
 
 
 def body_of(audit: Audit) -> dict[str, Any]:
-    """What a baseline keeps of an audit, as plain JSON types."""
+    """Return an audit's baseline as plain JSON types."""
     found = audit.to_json()
+    device = found["environment"]["device"]
     return {
         "schema": SCHEMA,
-        **{part: {key: found[part].get(key) for key in keys} for part, keys in _FACTS.items()},
+        **{part: {key: found[part].get(key) for key in keys} for part, keys in _RECORDED.items()},
         "settings": settings_of_figures(found),
-        "environment": {**found["environment"], "device": _any(found["environment"]["device"])},
+        "environment": {**found["environment"], "device": re.sub(r"^cuda:\d+", "cuda", device)},
         "measures": _rounded(found["measures"]),
     }
 
 
-def _any(device: str) -> str:
-    """``cuda (NVIDIA H100)``: of several GPUs of a kind, which one it was is the run's affair."""
-    return re.sub(r"^cuda:\d+", "cuda", device)
-
-
 def _rounded(value: Any) -> Any:
-    """Figures to :data:`DIGITS` significant digits, whole numbers whole, undefined ones null."""
+    """Round floats to :data:`DIGITS` significant digits; non-finite ones become None."""
     if isinstance(value, Mapping):
         return {str(key): _rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -199,58 +199,56 @@ def _rounded(value: Any) -> Any:
 
 
 def text_of(body: Body) -> str:
-    """The file's text."""
+    """Return the text of a baseline file."""
     return json.dumps(body, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def restricted(old: Body, probes: tuple[str, ...]) -> Body:
-    """The baseline without what an audit with these probes never measures: of a run that only
-    asked for PANs, the odds are not missing.
-    """
+def restrict_to_probes(old: Body, probes: tuple[str, ...]) -> Body:
+    """Return the baseline without the measures of other probes, which do not count as missing."""
     measures = {
         name: measured
         for name, measured in old["measures"].items()
         if table.probe_of(name) in probes
     }
-    both = {"probes": list(probes)}
-    return {**old, "measures": measures, "settings": {**old["settings"], **both}}
+    settings = {**old["settings"], "probes": list(probes)}
+    return {**old, "measures": measures, "settings": settings}
 
 
-def united(old: Body | None, new: Body) -> tuple[Body, tuple[str, ...]]:
-    """The new body with what only the old one measured, by probes that did not run now.
+def merge(old: Body | None, new: Body) -> tuple[Body, tuple[str, ...]]:
+    """Add to the new body the old measures of probes that did not run.
 
-    That is kept where weights, images and all else are the same; where they are not it cannot be,
-    and the second part names those measures: the new body must not be written over the old one.
+    That is possible only if weights, images and everything else recorded are the same. If not,
+    returns the names of the measures that overwriting the old body would lose.
     """
     probes = new["settings"]["probes"]
-    kept = {
+    old_only = {
         name: measured
         for name, measured in (old["measures"] if old else {}).items()
         if table.probe_of(name) not in probes
     }
-    if old is None or not kept:
+    if old is None or not old_only:
         return new, ()
-    every = {*probes, *old["settings"].get("probes", ())}
-    settings = {"probes": [probe for probe in table.names() if probe in every]}
-    whole = {
+    both = {*probes, *old["settings"].get("probes", ())}
+    settings = {"probes": [probe for probe in table.names() if probe in both]}
+    merged = {
         **new,
         "settings": {**new["settings"], **settings},
-        "measures": {**new["measures"], **kept},
+        "measures": {**new["measures"], **old_only},
     }
     same = all(
-        {**old[part], **settings} == {**whole[part], **settings}
-        for part in (*_FACTS, "settings", "environment")
+        {**old[part], **settings} == {**merged[part], **settings}
+        for part in (*_RECORDED, "settings", "environment")
     )
-    return (whole, ()) if same else (new, tuple(kept))
+    return (merged, ()) if same else (new, tuple(old_only))
 
 
 def write(baselines: Baselines, name: str, body: Body) -> str:
-    """Writes a model's file, whole or not at all, and says what became of it. Raises OSError."""
+    """Write a model's file atomically; return unchanged, updated or written. Raises OSError."""
     path, text = baselines.path(name), text_of(body)
-    there = path.is_file()
-    if there and path.read_bytes().replace(b"\r\n", b"\n") == text.encode(
+    exists = path.is_file()
+    if exists and path.read_bytes().replace(b"\r\n", b"\n") == text.encode(
         errors="backslashreplace"
     ):
         return "unchanged"
     write_text(path, text)
-    return "updated" if there else "written"
+    return "updated" if exists else "written"

@@ -1,8 +1,7 @@
-"""How surely a figure lies on one side of a limit: pass, fail or inconclusive.
+"""Decide whether a value passes, fails or is inconclusive against a limit.
 
-A figure is known as an interval over images, as bounds where values were counted between edges, or
-as itself alone. The limit is held against all of that: only what lies wholly on one side of it is
-decided.
+A value may have an interval over images, bounds from counting activations in bins, or neither. It
+passes or fails only if the value and its whole interval lie on one side of the limit.
 """
 
 from __future__ import annotations
@@ -14,15 +13,16 @@ from dataclasses import dataclass
 from pytest_pan.probes import table
 from pytest_pan.records.audit import Audit
 from pytest_pan.records.limits import Limit, Outcome
-from pytest_pan.records.measures import LEAST_IMAGES, Interval, Measured
+from pytest_pan.records.measures import LEAST_IMAGES, Interval, Measure, Measured
+from pytest_pan.records.text import plural
 
-MOST = 100
-"""So many times as many images are not worth a number."""
+MAX_FACTOR = 100
+"""Largest multiple of the number of images for which an estimate is given."""
 
 
 @dataclass(frozen=True, slots=True)
-class Certainty:
-    """An outcome, and what it rests on."""
+class Decision:
+    """An outcome and what it is based on."""
 
     outcome: Outcome
     interval: Interval | None = None
@@ -30,66 +30,92 @@ class Certainty:
     basis: str = ""
 
 
-def weigh(
-    audit: Audit, limit: Limit, value: float, *, alone: str = "", apart: float = 0.0
-) -> Certainty:
-    """Holds a limit against all that is known of a figure; ``value`` is not NaN.
+def decide(
+    audit: Audit, limit: Limit, value: float, *, value_only: str = "", bound_error: float = 0.0
+) -> Decision:
+    """Check a value, which is not NaN, and its uncertainty against a limit.
 
-    ``alone``: why against the figure alone; empty where it is not. ``apart``: half the interval of
-    the bound itself, from other images.
+    ``value_only``: why intervals do not matter and only the value is compared; empty if they do.
+    ``bound_error``: half-width of the bound's own 95 % interval, for a bound from other images.
     """
     measured = audit.measures[limit.measure]
-    images = int(audit.images.get("count", 0))
     measure = table.find(limit.measure)
-    text = measure.text
     if not measure.is_sampled:
-        return Certainty(_side(limit, [value]))
+        return Decision(_side(limit, [value]))
     bounds = bounds_of(measured, limit)
     if bounds is not None and _side(limit, [value, *bounds]) == "inconclusive":
-        return Certainty(
+        return Decision(
             "inconclusive",
-            basis="values were counted between edges: it is from "
-            f"{text(bounds[0])} to {text(bounds[1])}, which does not tell on which side of the "
-            "limit; more memory makes it exact",
+            basis="activations were counted in bins, so the value is between "
+            f"{measure.text(bounds[0])} and {measure.text(bounds[1])}, on both sides of the limit; "
+            "a larger pan_memory makes it exact",
         )
-    if alone:
-        return Certainty(_side(limit, [value]), basis=alone)
+    if value_only:
+        return Decision(_side(limit, [value]), basis=value_only)
     interval = interval_of(measured, limit)
     if interval is None:
-        return Certainty(_side(limit, [value]), basis=_no_interval(images))
-    said = f"95 % interval {text(interval[0])} to {text(interval[1])}"
-    if images < measure.settled_at and not limit.target:
-        said += f" (too narrow as a rule: fewer than {measure.settled_at} images)"
-    if apart:  # of the difference of two figures of their own images
+        images = int(audit.images.get("count", 0))
+        return Decision(_side(limit, [value]), basis=_no_interval(images))
+    return _decide_by_interval(audit, limit, value, interval, bound_error)
+
+
+def _decide_by_interval(
+    audit: Audit, limit: Limit, value: float, interval: Interval, bound_error: float
+) -> Decision:
+    measure, images = table.find(limit.measure), int(audit.images.get("count", 0))
+    text = _interval_text(measure, interval, limit, images)
+    widened = interval
+    if bound_error:
         middle, half = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 2
-        both = math.hypot(half, apart)
-        said += f", the bound's plus or minus {text(apart)}"
-        held = middle - both, middle + both
-    else:
-        held = interval
-    outcome = _side(limit, [value, *held])
+        combined = math.hypot(half, bound_error)  # of the difference of two independent values
+        text += f", bound uncertain by {measure.text(bound_error)}"
+        widened = middle - combined, middle + combined
+    outcome = _side(limit, [value, *widened])
+    outside = _why_outside(measure, value, interval)
     if outcome != "inconclusive":
-        return Certainty(outcome, interval, basis=said)
-    if apart:
-        basis = f"{said}: together they hold the difference; more images of both narrow it"
-        return Certainty("inconclusive", interval, basis=basis)
+        return Decision(outcome, interval, basis=text + outside)
+    if bound_error:
+        basis = f"{text}: together too uncertain to decide; more images in both runs would help"
+        return Decision("inconclusive", interval, basis=basis + outside)
+    text += " contains the limit"
     if measure.is_image_count:
-        grows = f"{said} holds the limit; the number grows with that of the images, {images}"
-        return Certainty("inconclusive", interval, basis=grows)
+        basis = f"{text}; this count grows with the number of images ({images}){outside}"
+        return Decision("inconclusive", interval, basis=basis)
     more = more_images(value, interval, limit.bound, images)
-    basis = f"{said} holds the limit; {_would(more)}"
-    return Certainty("inconclusive", interval, more, basis)
+    return Decision("inconclusive", interval, more, f"{text}; {_more_images_text(more)}{outside}")
 
 
-def _side(limit: Limit, known: Iterable[float]) -> Outcome:
-    within = {v <= limit.bound if limit.direction == "max" else v >= limit.bound for v in known}
+def _interval_text(measure: Measure, interval: Interval, limit: Limit, images: int) -> str:
+    text = f"95 % interval {measure.text(interval[0])} to {measure.text(interval[1])}"
+    if images < measure.settled_at and not limit.target:
+        text += f" (usually too narrow below {measure.settled_at} images)"
+    return text
+
+
+def _why_outside(measure: Measure, value: float, interval: Interval) -> str:
+    """Return why the interval does not contain the value it belongs to; empty if it does."""
+    low, high = interval
+    if low <= value <= high:
+        return ""
+    if measure.unit == "number":
+        what = "give too large a value" if value > high else "give too small a value"
+    else:
+        what = "count too many" if value > high else "count too few"
+    return (
+        f"; the value {measure.text(value)} lies outside it: fewer images {what}, the interval is "
+        "for very many"
+    )
+
+
+def _side(limit: Limit, values: Iterable[float]) -> Outcome:
+    within = {v <= limit.bound if limit.direction == "max" else v >= limit.bound for v in values}
     if len(within) == 2:
         return "inconclusive"
     return "pass" if within == {True} else "fail"
 
 
 def interval_of(measured: Measured, limit: Limit) -> Interval | None:
-    """The interval of what a limit is about: the model, a class, or the worst of some layers."""
+    """Return the interval of the limited value: of the model, a class, or the worst of layers."""
     if limit.target:
         return measured.intervals.get(limit.target)
     if not limit.layer:
@@ -98,17 +124,19 @@ def interval_of(measured: Measured, limit: Limit) -> Interval | None:
 
 
 def bounds_of(measured: Measured, limit: Limit) -> Interval | None:
-    """The same of the bounds that counting between edges leaves; a class's odds have none."""
+    """Return the limited value's bounds from counting in bins; None if exact or for a class."""
     if limit.target:
         return None
     return _of_worst(measured.site_bounds, measured, limit) if limit.layer else measured.bounds
 
 
 def _of_worst(by_site: Mapping[str, Interval], measured: Measured, limit: Limit) -> Interval | None:
-    """The largest of several figures lies between the largest of the lower ends and the largest of
-    the upper ones, if each lies between its own; so does the smallest.
+    """Return the interval of the largest (or smallest) value of the layers.
+
+    If each value lies in its interval, the largest lies between the largest lower end and the
+    largest upper end; likewise the smallest.
     """
-    ends = [by_site.get(name) for name in measured.sites if limit.binds(name)]
+    ends = [by_site.get(name) for name in measured.sites if limit.applies_to(name)]
     known = [pair for pair in ends if pair is not None]
     if not known or len(known) < len(ends):
         return None
@@ -117,33 +145,37 @@ def _of_worst(by_site: Mapping[str, Interval], measured: Measured, limit: Limit)
 
 
 def more_images(value: float, interval: Interval, bound: float, images: int) -> int | None:
-    """About how many more images would let the figure and its interval clear a limit.
+    """Estimate how many more images would move the value and its interval clear of a bound.
 
-    The interval's half-width is taken to shrink as one over the square root of the number of
-    images, about the interval's middle, and the figure's distance from there as one over their
-    number. None where that takes more than ``MOST`` times as many, as where the limit lies in the
-    very middle. Rounded up to two digits.
+    Assumes that the half-width shrinks with the square root of the number of images, about the
+    interval's middle, and the value's distance from the middle with their number. Returns None if
+    that takes more than ``MAX_FACTOR`` times the images. Rounds up to two digits.
     """
     middle, half = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 2
     away = bound - middle
     if not away:
         return None
-    times = (half / away) ** 2
+    ratio = half / away
+    factor = ratio * ratio  # unlike ** 2, it does not raise where it overflows
     if (value - middle) * away > 0:
-        times = max(times, (value - middle) / away)
-    if times > MOST:
+        factor = max(factor, (value - middle) / away)
+    if factor > MAX_FACTOR:
         return None
-    more = max(1, math.ceil(round((times - 1) * images, 6)))
+    more = max(1, math.ceil(round((factor - 1) * images, 6)))
     step = int(10 ** max(0, len(str(more)) - 2))
     return -(-more // step) * step
 
 
-def _would(more: int | None) -> str:
+def _more_images_text(more: int | None) -> str:
     if more is None:
-        return f"not even {MOST} times as many images would decide"
-    return f"about {more:,} more images would decide"
+        return f"not even {MAX_FACTOR} times as many images would decide it"
+    return f"about {plural(more, 'more image')} would decide it"
 
 
 def _no_interval(images: int) -> str:
-    few = f": {images} images, {LEAST_IMAGES} are needed" if images < LEAST_IMAGES else ""
-    return f"no interval{few}; the figure alone was held against the limit"
+    few = (
+        f": {plural(images, 'image')}, at least {LEAST_IMAGES} needed"
+        if images < LEAST_IMAGES
+        else ""
+    )
+    return f"no interval{few}; only the value was compared with the limit"

@@ -1,4 +1,4 @@
-"""Two reports side by side: which measures are better or worse, and what else is not the same."""
+"""Compare two JSON reports: which measures are better or worse, and what else differs."""
 
 from __future__ import annotations
 
@@ -7,33 +7,34 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_pan.probes import table
-from pytest_pan.records.changes import Change, Row
+from pytest_pan.records.changes import Change, MeasureChange
 
 Body = Mapping[str, Any]
-"""An audit as it stands in a JSON report."""
+"""An audit's entry in a JSON report."""
 
-_NAMES = 3
-"""Layers named among those that are gone or new."""
+_MAX_NAMES = 3
+"""Layers listed among those removed or added."""
 
 _HARDWARE = ("device", "platform", "gpu", "gpu_memory", "compute_capability")
-_NOT_OF_THE_FIGURES = ("device", "workers")
-"""Settings that say where and how, not what: the device is hardware, workers decide nothing."""
+_VALUE_NEUTRAL = ("device", "workers")
+"""Settings that do not count as changed settings: the device is compared as hardware, and the
+number of workers does not affect values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The audits of one model, and in what they differ besides the measures."""
+    """Comparison of two audits of a model: measures, and differences in their inputs."""
 
     name: str
-    rows: tuple[Row, ...]
+    rows: tuple[MeasureChange, ...]
     differences: tuple[str, ...]
     partial: tuple[str, str]
-    """Why each of the two is incomplete; empty where it is not."""
+    """Why each of the two is incomplete; empty if complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Audits of the same model paired, and the models that only one report has."""
+    """Pairs of audits of the same model, and the models that only one report has."""
 
     pairs: tuple[Pair, ...]
     only_before: tuple[str, ...]
@@ -44,20 +45,22 @@ class Comparison:
 
     @property
     def is_worse(self) -> bool:
-        """Whether a measure is worse, or cannot be seen to be no worse: what was measured before
-        and is no longer there, or was cut short, does not count as well.
-        """
-        cut = any(pair.partial[1] for pair in self.pairs)
-        return bool(self.count("worse") or self.count("lost") or self.only_before or cut)
+        """Whether a measure is worse, or is missing or from an incomplete audit after."""
+        incomplete = any(pair.partial[1] for pair in self.pairs)
+        return bool(self.count("worse") or self.count("lost") or self.only_before or incomplete)
 
 
 def compare(before: Sequence[Body], after: Sequence[Body], *, tolerance: float = 0.0) -> Comparison:
-    """Audits matched by the name of their model; where there are several of a name, those on the
-    same images with the same settings first. A change up to ``tolerance`` times the value before
-    is none.
+    """Compare audits matched by model name.
+
+    Among several audits of a name, those with the same images and settings are matched first. A
+    change of at most ``tolerance`` times the value before counts as the same, and so does one where
+    either value lies in the other report's 95 % interval.
     """
     matches = _match(before, after)
-    pairs = [pair(before[i], after[j], tolerance) for i, j in sorted(matches.items())]
+    pairs = [
+        pair(before[i], after[j], tolerance, use_intervals=True) for i, j in sorted(matches.items())
+    ]
     found = set(matches.values())
     return Comparison(
         pairs=tuple(pairs),
@@ -67,7 +70,7 @@ def compare(before: Sequence[Body], after: Sequence[Body], *, tolerance: float =
 
 
 def _match(before: Sequence[Body], after: Sequence[Body]) -> dict[int, int]:
-    """Numbers of audits before, and of those after that belong to them."""
+    """Return the index in ``after`` of the match of each index in ``before``."""
     matches: dict[int, int] = {}
     for needed in (3, 2, 1, 0):
         for i, b in enumerate(before):
@@ -88,29 +91,44 @@ def _name(body: Body) -> str:
 
 
 def settings_of_figures(body: Body) -> dict[str, Any]:
-    """The settings that decide the figures."""
-    return {k: v for k, v in body["settings"].items() if k not in _NOT_OF_THE_FIGURES}
+    """Return the settings that affect values."""
+    return {k: v for k, v in body["settings"].items() if k not in _VALUE_NEUTRAL}
 
 
-def pair(before: Body, after: Body, tolerance: float = 0.0) -> Pair:
-    """Two audits side by side, whatever they are of."""
-    rows = []
-    for name in _names(before["measures"], after["measures"]):
-        old, new = (body["measures"].get(name, {}).get("value") for body in (before, after))
-        rows.append(Row(name, old, new, _change(name, old, new, tolerance)))
+def pair(before: Body, after: Body, tolerance: float = 0.0, *, use_intervals: bool = False) -> Pair:
+    """Compare two audits, without checking that they are of the same model."""
     return Pair(
         name=_name(before),
-        rows=tuple(rows),
+        rows=tuple(
+            _row(name, before, after, tolerance, use_intervals)
+            for name in _names(before["measures"], after["measures"])
+        ),
         differences=tuple(_differences(before, after)),
         partial=(str(before.get("partial") or ""), str(after.get("partial") or "")),
     )
 
 
 def _names(before: Body, after: Body) -> list[str]:
-    """Measures of either, those declared here first and in that order."""
+    """Return the names of both audits' measures: declared ones first, in their order."""
     every = dict.fromkeys([*before, *after])
     declared = [measure.name for measure in table.measures() if measure.name in every]
     return list(dict.fromkeys([*declared, *every]))
+
+
+def _row(
+    name: str, before: Body, after: Body, tolerance: float, use_intervals: bool
+) -> MeasureChange:
+    first, second = (body["measures"].get(name, {}) for body in (before, after))
+    old, new = first.get("value"), second.get("value")
+    change = _change(name, old, new, tolerance)
+    if not use_intervals or change not in ("worse", "better", "unknown"):
+        return MeasureChange(name, old, new, change)
+    is_noise = _is_within(new, first.get("interval")) or _is_within(old, second.get("interval"))
+    return MeasureChange(name, old, new, "same" if is_noise else change, is_noise=is_noise)
+
+
+def _is_within(value: float, interval: Sequence[float] | None) -> bool:
+    return interval is not None and interval[0] <= value <= interval[1]
 
 
 def _change(name: str, old: float | None, new: float | None, tolerance: float) -> Change:
@@ -125,7 +143,7 @@ def _change(name: str, old: float | None, new: float | None, tolerance: float) -
 
 
 def _differences(before: Body, after: Body) -> Iterator[str]:
-    """A line for each of weights, images, labels, settings, hardware and versions that differ."""
+    """Yield a line for each difference in weights, layers, images, settings, hardware and so on."""
     old, new = before["environment"], after["environment"]
     others = [key for key in _union(old, new) if key not in _HARDWARE]
     settings = settings_of_figures(before), settings_of_figures(after)
@@ -143,31 +161,31 @@ def _differences(before: Body, after: Body) -> Iterator[str]:
 
 
 def _labels(body: Body) -> dict[str, Any]:
-    """What accuracy is counted by, the same images or not."""
     return {"digest": body["images"].get("labels") or None}
 
 
 def layers(body: Body) -> Mapping[str, float]:
-    """The number of PANs in each examined layer, as far as the report has it."""
+    """Return the number of PANs of each examined layer; empty if the report does not have it."""
     found: Mapping[str, float] = body["measures"].get("pan_count", {}).get("sites") or {}
     return found
 
 
 def _layers(before: Body, after: Body) -> str:
-    """``2 gone (a, b), 1 new (c)``"""
+    """Return ``2 removed (a, b), 1 added (c)``; empty if the layers are the same or unknown."""
     old, new = layers(before), layers(after)
     if not (old and new):
         return ""
-    gone, come = ([n for n in a if n not in b] for a, b in ((old, new), (new, old)))
+    removed, added = ([n for n in a if n not in b] for a, b in ((old, new), (new, old)))
     return ", ".join(
-        f"{len(names)} {what} ({', '.join(names[:_NAMES])}{', ...' if names[_NAMES:] else ''})"
-        for what, names in (("gone", gone), ("new", come))
+        f"{len(names)} {what} "
+        f"({', '.join(names[:_MAX_NAMES])}{', ...' if names[_MAX_NAMES:] else ''})"
+        for what, names in (("removed", removed), ("added", added))
         if names
     )
 
 
 def _changed(old: Body, new: Body, keys: Sequence[str]) -> str:
-    """``torch 2.14.0 -> 2.15.0`` for each key whose value is another; empty if none is."""
+    """Return ``torch 2.14.0 -> 2.15.0`` for each key that differs; empty if none does."""
     return ", ".join(
         f"{key} {_text(old.get(key))} -> {_text(new.get(key))}"
         for key in keys
@@ -180,7 +198,7 @@ def _union(old: Body, new: Body) -> list[str]:
 
 
 def _text(value: object) -> str:
-    """A digest by its beginning, a list joined, nothing as ``-``."""
+    """Format a value: a list joined, None as ``-``, a long text such as a digest truncated."""
     if isinstance(value, list):
         return ("x" if all(isinstance(item, int) for item in value) else ",").join(map(str, value))
     text = "-" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""What a run was to check and did not: audits at all, and single limits."""
+"""Errors for what a run should have checked and did not: audits and limits."""
 
 from __future__ import annotations
 
@@ -7,61 +7,65 @@ from dataclasses import dataclass
 
 from pytest_pan.config.options import LIMIT
 from pytest_pan.records.audit import Audit
-from pytest_pan.records.completeness import Ran, number_of
+from pytest_pan.records.completeness import RunSummary
 from pytest_pan.records.limits import Limit
+from pytest_pan.records.text import plural
 
-NOTHING = "pan::nothing_audited"
-"""The id of the error of a run without an audit."""
+NO_AUDIT = "pan::nothing_audited"
+"""Id of the error for a run without an audit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Aim:
-    """How much a run was about: what it did not check may be no fault of a narrow one."""
+class RunScope:
+    """What the user selected; a run of few tests need not check everything."""
 
-    asked: bool
-    """``--pan-audit`` on the command line."""
-    whole: bool
-    """No single files or tests were named."""
+    has_audit_option: bool
+    """``--pan-audit`` is on the command line, not only in the ini file."""
+    is_whole_repo: bool
+    """No single files or tests are named."""
 
 
-def never_checked(
-    found: Ran, audits: Sequence[Audit], everywhere: Sequence[Limit], aim: Aim
+def unchecked_errors(
+    summary: RunSummary, audits: Sequence[Audit], global_limits: Sequence[Limit], scope: RunScope
 ) -> Iterator[tuple[str, str]]:
-    """Ids and words for what was to be checked and was not: an audit at all, each limit."""
-    count = found.collected
-    if not audits and (aim.asked or aim.whole):
-        if count.expected:
-            yield (
-                NOTHING,
-                f"nothing was audited: none of {number_of(count.expected, 'audit')} ran",
-            )
-        elif not count.deselected:
-            left = "; ".join(["", *found.left_out()])
-            yield (
-                NOTHING,
-                "nothing was audited: no test has the marker pan or takes the fixture pan_audit "
-                f"or pan, and pyproject.toml declares no model{left}",
-            )
-    judged = [verdict.limit for audit in audits for verdict in audit.verdicts]
-    nearer = {limit.group for limit in judged}
-    narrow = not aim.whole or count.deselected or not audits
-    for limit in everywhere:
+    """Yield (id, message) if no audit was made, and for each limit that was never checked."""
+    is_expected = scope.has_audit_option or scope.is_whole_repo
+    if not audits and is_expected and (message := _why_no_audit(summary)):
+        yield NO_AUDIT, message
+    checked = [verdict.limit for audit in audits for verdict in audit.verdicts]
+    checked_groups = {limit.group for limit in checked}
+    is_narrow = not scope.is_whole_repo or summary.collected.deselected or not audits
+    for limit in global_limits:
         if limit.origin == LIMIT:
-            checked = any(_same(limit, held) for held in judged)
-        else:  # one that all tests have of their own is a default that nobody needed
-            checked = bool(narrow) or limit.group in nearer
-        if checked:
+            is_checked = any(_is_same(limit, other) for other in checked)
+        else:  # a limit of the file is a default, which every test may override
+            is_checked = bool(is_narrow) or limit.group in checked_groups
+        if is_checked:
             continue
-        why = "no declared model and no test marked pan was held against it"
-        if limit.group in nearer:
-            why = "every test that was held against such a limit has one of its own in its marker"
+        why = "no declared model and no test marked pan uses it"
+        if limit.group in checked_groups:
+            why = "every test with such a limit sets its own value in its marker"
         yield (
             f"pan::never_checked::{limit.keyword}",
-            f"{limit.keyword} = {limit.written} ({limit.origin}) was never checked: {why}",
+            f"{limit.keyword} = {limit.bound_text} ({limit.origin}) was never checked: {why}",
         )
 
 
-def _same(limit: Limit, held: Limit) -> bool:
-    """Whether a limit of the command line is what an audit was held against."""
-    one, other = ((each.keyword, each.written) for each in (limit, held))
-    return one == other and held.origin.startswith(LIMIT)
+def _why_no_audit(summary: RunSummary) -> str:
+    """Return the error message of a run without audits; empty if all were deselected."""
+    count = summary.collected
+    if count.expected:
+        return f"nothing was audited: none of {plural(count.expected, 'audit')} ran"
+    if count.deselected:
+        return ""
+    excluded = "; ".join(["", *summary.excluded()])
+    return (
+        "nothing was audited: no test has the marker pan or takes the fixture pan_audit or pan, "
+        f"and pyproject.toml declares no model{excluded}"
+    )
+
+
+def _is_same(limit: Limit, checked: Limit) -> bool:
+    """Return whether a checked limit is this limit of the command line."""
+    one, other = ((each.keyword, each.bound_text) for each in (limit, checked))
+    return one == other and checked.origin.startswith(LIMIT)

@@ -123,7 +123,7 @@ def test_the_terminal_says_where_the_cache_is_and_what_came_from_it(
     first, second = (ready.runpytest("--pan-audit") for _ in range(2))
     first.stdout.fnmatch_lines(["pan: cache .pytest_cache/d/pan", "*; 1 audit made: 1 layer*"])
     first.stdout.no_fnmatch_line("*cached*")
-    second.stdout.fnmatch_lines(["  *images/s: * (cached)", "*1 audit made, 1 of them earlier: *"])
+    second.stdout.fnmatch_lines(["  *images/s: * (cached)", "*1 audit made (1 from the cache): *"])
 
 
 CHANGES = {

@@ -83,13 +83,8 @@ def test_without_the_option_they_are_skipped_and_say_how_to_turn_them_on(
     )
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_they_are_in_junit_and_in_one_report_with_and_without_xdist(
-    bare: pytest.Pytester, workers: str
-) -> None:
-    result = bare.runpytest_subprocess(
-        "--pan-audit", "--pan-report=json", "--junitxml=junit.xml", "-n", workers
-    )
+def test_they_are_in_junit_and_in_one_report(bare: pytest.Pytester) -> None:
+    result = bare.runpytest("--pan-audit", "--pan-report=json", "--junitxml=junit.xml")
     result.assert_outcomes(passed=1, failed=1)
     (audit,) = audits(bare.path)
     assert audit["model"]["name"] == "net"
@@ -118,7 +113,7 @@ def test_they_are_in_junit_and_in_one_report_with_and_without_xdist(
         (("pan::net",), 1, 1),
         (("pan::net::max_pan_count",), 1, 0),
         (("pan::net::max_pan_count", "test_own.py"), 2, 0),
-        (("pan::net::max_pan_fraction", "-n", "2"), 0, 1),
+        (("pan::net::max_pan_fraction",), 0, 1),
         (("test_own.py",), 1, 0),
         ((".",), 2, 1),
     ],
@@ -241,7 +236,7 @@ def test_a_wrong_declaration_ends_the_run_with_exit_code_4(
     bare: pytest.Pytester, options: tuple[str, ...]
 ) -> None:
     bare.makepyprojecttoml(NET.replace("max_pan_count", "max_pan_cont"))
-    result = bare.runpytest_subprocess(*options)
+    result = bare.runpytest(*options)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
         [

@@ -83,7 +83,7 @@ def test_a_limit_on_the_odds_asks_for_its_probe_and_holds_the_hand_computed_valu
     result.stdout.fnmatch_lines(
         [
             "*: log_odds_shift of padded * is above max_log_odds_shift[[]padded[]] = 0.1 *",
-            "*random neurons, as many a layer: 0, 0, 0; 0 draws reach the PANs'",
+            "*random neurons, as many per layer: 0, 0, 0; 0 of 3 draws reach the PANs' value",
             "*log_odds_shift *random neurons 0, 0, 0",
             "*PASS log_odds_shift of pixel *(max 0.4)*",
             "*PASS prediction_flips 0 (max 9)*",
@@ -94,7 +94,7 @@ def test_a_limit_on_the_odds_asks_for_its_probe_and_holds_the_hand_computed_valu
     assert names == ["PAN-reflect", *["RAND-reflect"] * 3, "reflect"]
     assert len(audit["influence"][0]["log_odds"]) == 2
     assert audit["classes"] == ["padded", "pixel"]
-    assert "What the padding does" in (decided.path / "pan-report.html").read_text()
+    assert "Effect of the padding" in (decided.path / "pan-report.html").read_text()
 
 
 def test_without_such_a_limit_the_probe_runs_only_when_asked_for(decided: pytest.Pytester) -> None:
@@ -268,7 +268,9 @@ def test_pans_that_cannot_be_swapped_hold_no_limit_on_what_their_swap_does(
     )
     result = repo.runpytest("--pan-audit")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*not measured*", "*PANs could not be swapped: too small a map"])
+    result.stdout.fnmatch_lines(
+        ["*not measured*", "*PANs could not be swapped: the map is too small"]
+    )
 
 
 def test_folders_that_are_not_the_models_classes_give_no_labels(
@@ -295,7 +297,7 @@ def test_folders_that_are_not_the_models_classes_give_no_labels(
     )
     result = decided.runpytest("--pan-audit")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*3 classes of the images' labels are not the model's 2: labels*"])
+    result.stdout.fnmatch_lines(["*labels ignored: they have 3 classes, the model has 2*"])
 
 
 def test_top_five_accuracy_counts_labels_among_the_five_likeliest(repo: pytest.Pytester) -> None:

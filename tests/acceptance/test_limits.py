@@ -94,14 +94,9 @@ def test_limits_of_different_measures_add_up(repo: pytest.Pytester) -> None:
     )
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_a_limit_that_nothing_was_held_against_is_an_error(
-    repo: pytest.Pytester, workers: str
-) -> None:
+def test_a_limit_that_nothing_was_held_against_is_an_error(repo: pytest.Pytester) -> None:
     repo.makepyfile("def test_by_hand(pan_audit): ...")
-    result = repo.runpytest_subprocess(
-        "--pan-audit", "--pan-limit=max_pan_count=99", "--junitxml=junit.xml", "-n", workers
-    )
+    result = repo.runpytest("--pan-audit", "--pan-limit=max_pan_count=99", "--junitxml=junit.xml")
     result.assert_outcomes(passed=1, errors=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     said = "max_pan_count = 99 (--pan-limit) was never checked: no declared model and no test mark*"
@@ -151,9 +146,8 @@ def test_a_wrong_limit_is_refused_with_exit_code_4_and_one_line(
     assert len([line for line in result.stderr.lines if line]) == 1
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
 def test_an_assertion_that_fails_shows_the_layers_and_neurons_behind_it(
-    repo: pytest.Pytester, workers: str
+    repo: pytest.Pytester,
 ) -> None:
     repo.makepyfile(
         """
@@ -163,7 +157,7 @@ def test_an_assertion_that_fails_shows_the_layers_and_neurons_behind_it(
         def test_other(): assert False
         """
     )
-    result = repo.runpytest_subprocess("--pan-audit", "-n", workers)
+    result = repo.runpytest("--pan-audit")
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(
         [

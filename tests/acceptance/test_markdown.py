@@ -77,13 +77,3 @@ def test_a_place_that_is_none_is_refused_with_exit_code_4(
     result = ready.runpytest("--pan-audit", f"--pan-report={report}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([message])
-
-
-def test_with_xdist_there_is_one_text_with_every_verdict(ready: pytest.Pytester) -> None:
-    ready.runpytest_subprocess(
-        "--pan-audit", "--pan-report=markdown-append:out.md", "-n", "2"
-    ).assert_outcomes(passed=1, failed=1)
-    text = (ready.path / "out.md").read_text()
-    assert text.count("<!-- pytest-pan -->") == 1
-    assert text.count("### ") == 1
-    assert (text.count("<b>PASS</b>"), text.count("<b>FAIL</b>")) == (1, 1)

@@ -199,7 +199,7 @@ def test_a_marker_added_at_run_time_fails_with_a_way_out(repo: pytest.Pytester) 
     )
     result = repo.runpytest("--pan-audit")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["marker pan was added after collection: let the test take*"])
+    result.stdout.fnmatch_lines(["the marker pan was added after collection: let the test take*"])
 
 
 def test_the_user_may_give_the_model_per_test(repo: pytest.Pytester) -> None:
@@ -228,8 +228,8 @@ def test_the_user_may_give_the_model_per_test(repo: pytest.Pytester) -> None:
         ("max_pan_fraction=3", "*bound of max_pan_fraction, got 3; allowed: a fraction from 0 to*"),
         ("max_pan_count='3'", "*bound of max_pan_count, got '3'; allowed: a number*"),
         ("max_pan_count=True", "*bound of max_pan_count, got True*"),
-        ("0.03", "*pan takes keywords only*"),
-        ("", "*pan without a limit checks nothing*"),
+        ("0.03", "*pan takes keyword arguments only*"),
+        ("", "*pan has no limit, so it checks nothing*"),
     ],
 )
 def test_a_wrong_marker_is_refused_before_any_forward_pass_with_exit_code_4(
@@ -248,7 +248,7 @@ def test_a_wrong_marker_is_refused_before_any_forward_pass_with_exit_code_4(
     ("fixture", "message"),
     [
         ("pan_model", "pytest-pan has no model: define a fixture pan_model in conftest.py*"),
-        ("pan_images", "pytest-pan has no images, and never invents them: define a fixture*"),
+        ("pan_images", "pytest-pan has no images: define a fixture pan_images*"),
     ],
 )
 def test_a_missing_fixture_is_an_error_that_says_what_to_provide(

@@ -100,7 +100,6 @@ def test_each_option_is_accepted_and_acts(ready: pytest.Pytester, option: str) -
 
 PLACES: Mapping[str, tuple[tuple[str, ...], Mapping[str, str]]] = {
     "xdist off": (("-n", "0"), {}),
-    "xdist on": (("-n", "2"), {}),
     "xdist blocked": (("-p", "no:xdist"), {}),
     "no other plugin": (("-p", "pytest_pan.plugin"), {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}),
     "warnings are errors": (("-W", "error"), {}),
@@ -114,10 +113,11 @@ PLACES: Mapping[str, tuple[tuple[str, ...], Mapping[str, str]]] = {
     "optimised": ((), {"PYTHONOPTIMIZE": "1"}),
     "CI": ((), {"CI": "true", "NO_COLOR": "1", "TERM": "dumb"}),
 }
+"""Under xdist: test_xdist.py and test_workers.py."""
 
 
-IN_PROCESS = ("xdist off", "xdist blocked", "no terminal", "strict", "no cache", "importlib")
-"""Those that need no process of their own."""
+OF_THEIR_OWN = ("warnings are errors", "no assertion rewriting", "GPUs hidden", "optimised")
+"""Those that need a process: they are about imports, or about what Python or CUDA reads once."""
 
 
 @pytest.mark.slow
@@ -128,7 +128,7 @@ def test_everywhere_the_same_figures_and_verdicts_come_out(
     arguments, variables = PLACES[place]
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    run = ready.runpytest_inprocess if place in IN_PROCESS else ready.runpytest_subprocess
+    run = ready.runpytest_subprocess if place in OF_THEIR_OWN else ready.runpytest_inprocess
     types = ("json", "html", "markdown")
     result = run("--pan-audit", *(f"--pan-report={kind}" for kind in types), *arguments)
     assert result.ret == pytest.ExitCode.TESTS_FAILED

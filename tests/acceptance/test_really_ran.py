@@ -16,7 +16,7 @@ def test_the_summary_and_the_json_say_expected_against_audited(repo: pytest.Pyte
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(
         [
-            "audits: 2 of 2 expected (2 tests); 2 audits made: 2 layers examined, 0 not; "
+            "audits: 2 of 2 expected (2 tests); 2 audits made: 2 layers examined, 0 skipped; "
             "120 of 120 images read"
         ]
     )
@@ -30,15 +30,14 @@ def test_the_summary_and_the_json_say_expected_against_audited(repo: pytest.Pyte
     }
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_what_was_deselected_or_skipped_is_said(repo: pytest.Pytester, workers: str) -> None:
+def test_what_was_deselected_or_skipped_is_said(repo: pytest.Pytester) -> None:
     repo.makepyfile(
         AUDITED
         + "import pytest\n@pytest.mark.skip\n@pytest.mark.pan(max_pan_count=1)\n"
         + "def test_skipped(): ...\n"
     )
-    result = repo.runpytest_subprocess("--pan-audit", "-k", "not factory", "-n", workers)
-    result.assert_outcomes(passed=1, skipped=1, deselected=None if workers == "2" else 1)
+    result = repo.runpytest("--pan-audit", "-k", "not factory")
+    result.assert_outcomes(passed=1, skipped=1, deselected=1)
     result.stdout.fnmatch_lines(
         ["audits: 1 of 2 expected (2 tests), 1 of 3 audits deselected; 1 audit made: *"]
     )
@@ -95,12 +94,11 @@ def test_known(pan_audit): assert pan_audit.pan_count == 0
 """
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
 def test_only_tests_that_got_an_audit_count_themselves_or_by_a_fixture_of_longer_life(
-    repo: pytest.Pytester, workers: str
+    repo: pytest.Pytester,
 ) -> None:
     repo.makepyfile(SERVED)
-    result = repo.runpytest_subprocess("--pan-audit", "-n", workers, "--dist=loadfile")
+    result = repo.runpytest("--pan-audit")
     result.assert_outcomes(passed=6, xfailed=1)
     had = ("first[audited]", "second[audited]", "own", "known")
     asked = (*had, "first[not]", "second[not]", "none")
@@ -108,9 +106,26 @@ def test_only_tests_that_got_an_audit_count_themselves_or_by_a_fixture_of_longer
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_a_run_that_asks_for_no_audit_is_an_error(repo: pytest.Pytester, workers: str) -> None:
+def test_a_run_that_asks_for_no_audit_is_an_error_and_so_is_each_limit_it_leaves_unchecked(
+    repo: pytest.Pytester, workers: str
+) -> None:
     repo.makepyfile("def test_plain(): ...")
-    result = repo.runpytest_subprocess("--pan-audit", "--junitxml=junit.xml", "-n", workers)
+    options = ("--pan-limit=max_pan_count=99", "--junitxml=junit.xml", "-n", workers)
+    result = repo.runpytest("--pan-audit", *options)
+    result.assert_outcomes(passed=1, errors=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        [
+            "nothing was audited: no test has the marker pan or takes*",
+            "max_pan_count = 99 (--pan-limit) was never checked: no declared model and no test m*",
+        ]
+    )
+    assert 'errors="2"' in (repo.path / "junit.xml").read_text()
+
+
+def test_a_run_that_asks_for_no_audit_is_one_error(repo: pytest.Pytester) -> None:
+    repo.makepyfile("def test_plain(): ...")
+    result = repo.runpytest("--pan-audit", "--junitxml=junit.xml")
     result.assert_outcomes(passed=1, errors=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["nothing was audited: no test has the marker pan or takes*"])
@@ -185,4 +200,4 @@ def test_a_fixture_that_fails_shows_its_own_lines_and_none_of_ours(repo: pytest.
     result = repo.runpytest("--pan-audit")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*def student(pan): return 1 / 0", "E *ZeroDivisionError*"])
-    result.stdout.no_fnmatch_line("*served.py*")
+    result.stdout.no_fnmatch_line("*plugin/requests.py*")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Once
 
 pytestmark = pytest.mark.slow
 
@@ -48,12 +49,15 @@ CONFTEST = """
     def pan_model():
         return Net()
 
-    @pytest.fixture(scope="session")
-    def pan_images():
-        generator, count = torch.Generator().manual_seed(1), int(os.environ["IMAGES"])
+    def pictures(count):
+        generator = torch.Generator().manual_seed(1)
         images = torch.randint(1, 9, (count, 2, 12, 12), generator=generator)
         images[count // 2 :, 0, 0, 0] = 100
         return torch.utils.data.TensorDataset(images.float(), torch.arange(count) % 8)
+
+    @pytest.fixture(scope="session")
+    def pan_images():
+        return pictures(int(os.environ["IMAGES"]))
 """
 FAILS_ON_ONE = """
     @pytest.fixture(scope="session")
@@ -70,10 +74,36 @@ TEST = """
 """
 
 
+SITUATIONS: dict[str, tuple[int, dict[str, Any]]] = {
+    "full batches": (60, {}),  # 8 batches: 4, 4 or 2, 2, 2, 2
+    "a short last batch": (68, {}),  # 9 batches: 5, 4 or 3, 2, 2, 2
+    "a process without a batch": (20, {}),  # 3 batches
+    "counted between edges": (300, {"memory": 1}),
+    "done before there are edges": (216, {"memory": 1}),  # 27 batches
+    "draws of noise": (60, {"mode": "noise"}),
+}
+"""Number of images, and settings."""
+SEVERAL = f"""
+    import pytest
+    from conftest import pictures
+
+    SITUATIONS = {SITUATIONS}
+
+    @pytest.fixture(params=SITUATIONS)
+    def pan_audit(request, pan, pan_model):
+        count, settings = SITUATIONS[request.param]
+        return pan(pan_model, pictures(count), name=request.param, **settings)
+{TEST}"""
+
+
+def fill(folder: Path, test: str = TEST) -> None:
+    (folder / "conftest.py").write_text(textwrap.dedent(CONFTEST))
+    (folder / "test_padding.py").write_text(textwrap.dedent(test))
+
+
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    (tmp_path / "conftest.py").write_text(textwrap.dedent(CONFTEST))
-    (tmp_path / "test_padding.py").write_text(textwrap.dedent(TEST))
+    fill(tmp_path)
     return tmp_path
 
 
@@ -94,8 +124,8 @@ def run(
     )
 
 
-def audit(repo: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((repo / "pan-report.json").read_text())["audits"][0]
+def audit(repo: Path, place: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((repo / "pan-report.json").read_text())["audits"][place]
     return found
 
 
@@ -124,43 +154,36 @@ def without_subsamples(alone: dict[str, Any], *, like: dict[str, Any]) -> None:
                 audited["measures"].get(name, {}).pop(key, None)
 
 
-@pytest.mark.parametrize(
-    ("ranks", "images", "memory"),
-    [
-        (2, 60, 1 << 30),  # 8 batches, 4 each
-        (4, 68, 1 << 30),  # 9 batches: 3, 2, 2, 2, the last one short
-        (4, 20, 1 << 30),  # 3 batches: one process has none
-        (2, 300, 1),  # counted between edges
-        (4, 300, 1),
-        (2, 216, 1),  # 27 batches, and a process has its last one before there are edges
-        (4, 216, 1),
-    ],
-)
+def several(once: Once, ranks: int) -> Path:
+    """The folder of a run of so many processes that audits in every situation."""
+
+    def make(folder: Path) -> None:
+        fill(folder, SEVERAL)
+        done = run(folder, ranks, images=0)
+        (folder / "stdout.txt").write_text(done.stdout)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return once(f"torchrun-{ranks}", make)
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("situation", SITUATIONS)
 def test_several_processes_find_to_the_last_bit_what_one_finds(
-    repo: Path, ranks: int, images: int, memory: int
+    once: Once, ranks: int, situation: str
 ) -> None:
-    (repo / "pytest.ini").write_text(f"[pytest]\npan_memory = {memory}\n")
-    assert run(repo, 1, images=images).returncode == 0
-    alone = audit(repo)
-    (repo / "pan-report.json").unlink()
-    done = run(repo, ranks, images=images)
-    assert done.returncode == 0, done.stdout + done.stderr
-    together = audit(repo)
+    place = list(SITUATIONS).index(situation)
+    alone, together = (audit(several(once, count), place) for count in (1, ranks))
+    assert alone["model"]["name"] == situation
     assert alone["neurons"]
     assert alone["measures"]["log_odds_shift"]["value"] > 0
     without_subsamples(alone, like=together)
     for key in FIGURES:
         assert together[key] == alone[key], key
-    assert done.stdout.count("padding audit") == 1
 
 
-def test_draws_of_noise_and_files_left_out_are_those_of_one_process(repo: Path) -> None:
-    (repo / "pytest.ini").write_text("[pytest]\npan_mode = noise\n")
-    found = []
-    for ranks in (1, 2):
-        assert run(repo, ranks, images=60).returncode == 0
-        found.append(audit(repo))
-    assert found[0]["influence"] == found[1]["influence"]
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_one_of_several_processes_speaks_for_all(once: Once, ranks: int) -> None:
+    assert (several(once, ranks) / "stdout.txt").read_text().count("padding audit") == 1
 
 
 def test_a_fixture_that_fails_in_one_process_only_is_heard_of(repo: Path) -> None:
@@ -189,8 +212,13 @@ def test_a_killed_process_fails_the_run_by_name(repo: Path) -> None:
     assert "SIGKILL" in said or "is gone" in said
 
 
-def test_processes_of_torchrun_and_of_xdist_at_once_are_refused(repo: Path) -> None:
+def test_processes_of_torchrun_and_of_xdist_at_once_are_refused(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("xdist")
-    done = run(repo, 2, "-n", "2", images=20)
-    assert done.returncode != 0
-    assert "use one of them" in done.stdout + done.stderr
+    told = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for name, value in told.items():  # as torchrun tells each process
+        monkeypatch.setenv(name, value)
+    result = pytester.runpytest("--pan-audit", "-n", "2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --pan-audit: *torchrun*xdist*; use one of them *"])

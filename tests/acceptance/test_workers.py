@@ -8,24 +8,17 @@ import json
 from typing import Any
 
 import pytest
-from conftest import CONFTEST
+from conftest import CONFTEST, COUNTED
 
+from pytest_pan.engine import pipeline
 from pytest_pan.instrument.devices import place
 
 pytestmark = pytest.mark.slow
 
-COUNTED = """
-import os, pathlib, signal
-from pytest_pan.engine import pipeline
-
-made, run = pathlib.Path("made.txt"), pipeline.run
-
-def counted(model, images, **given):
-    with made.open("a") as file:
-        file.write(given["name"] + "\\n")
-    return run(model, images, **given)
-
-pipeline.run = counted
+DEADLY = (
+    COUNTED
+    + """
+import os, signal
 
 class Deadly(torch.utils.data.Dataset):
     '''Takes the process that reads the tenth image down with it, once.'''
@@ -43,6 +36,7 @@ class Deadly(torch.utils.data.Dataset):
             os.kill(os.getpid(), signal.SIGKILL)
         return self.images[index]
 """
+)
 SHARED = """
 import pytest
 
@@ -81,14 +75,15 @@ def test_after(pan, pan_model):
 
 
 @pytest.fixture
-def counting(repo: pytest.Pytester) -> pytest.Pytester:
+def counting(repo: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    monkeypatch.setattr(pipeline, "run", pipeline.run)  # put back what the repo's conftest.py sets
     conftest = CONFTEST.format(model="fifteen_types()", images="bright_images(60, size=10)")
-    repo.makeconftest(conftest + COUNTED)
+    repo.makeconftest(conftest + DEADLY)
     return repo
 
 
 def run(repo: pytest.Pytester, *options: str) -> pytest.RunResult:
-    return repo.runpytest_subprocess("--pan-audit", "--pan-report=json", *options)
+    return repo.runpytest("--pan-audit", "--pan-report=json", *options)
 
 
 def report(repo: pytest.Pytester) -> dict[str, Any]:
@@ -100,12 +95,11 @@ def made(repo: pytest.Pytester) -> list[str]:
     return (repo.path / "made.txt").read_text().split()
 
 
-@pytest.mark.parametrize("option", ["--pan-device=cpu", "--pan-no-cache", "--cache-clear"])
-def test_an_audit_that_several_workers_need_is_made_once(
-    counting: pytest.Pytester, option: str
+def test_an_audit_that_several_workers_need_is_made_once_where_the_cache_is_cleared(
+    counting: pytest.Pytester,
 ) -> None:
     counting.makepyfile(SHARED)
-    result = run(counting, "-n", "2", option)
+    result = run(counting, "-n", "2", "--cache-clear")
     result.assert_outcomes(passed=8)
     assert made(counting) == ["Conv2d"]
     (audit,) = report(counting)["audits"]
@@ -129,10 +123,13 @@ def test_an_audit_that_fails_fails_once_for_all_workers(counting: pytest.Pyteste
     assert not list(counting.path.glob(".pytest_cache/d/pan/*"))
 
 
-def test_the_report_is_that_of_a_run_in_one_process(counting: pytest.Pytester) -> None:
+def test_without_a_cache_audits_are_those_of_a_run_in_one_process_and_each_is_made_once(
+    counting: pytest.Pytester,
+) -> None:
     counting.makepyfile(SEVERAL)
     found = []
     for workers in ("0", "2"):
+        (counting.path / "made.txt").unlink(missing_ok=True)
         run(counting, "-n", workers, "--pan-no-cache").assert_outcomes(passed=1, failed=4)
         whole = report(counting)
         for audit in (whole, *whole["audits"]):
@@ -141,18 +138,21 @@ def test_the_report_is_that_of_a_run_in_one_process(counting: pytest.Pytester) -
         found.append(whole)
     names = [audit["model"]["name"] for audit in found[0]["audits"]]
     assert names == ["Conv2d", "strict", "easy", "fewer"]
+    assert not any(audit["cached"] for audit in found[0]["audits"])
     assert found[1] == found[0]
+    assert sorted(made(counting)) == ["Conv2d", "easy", "fewer", "strict"]
 
 
 def test_a_killed_worker_loses_its_own_audit_and_no_other(counting: pytest.Pytester) -> None:
     counting.makepyfile(KILLED)
-    result = run(counting, "-n", "2", "-p", "no:randomly", "--cache-clear")
+    result = run(counting, "-n", "2", "--cache-clear", "--pan-report=html")
     result.assert_outcomes(passed=2, failed=1)
     kept = list(counting.path.glob(".pytest_cache/d/pan/*/*.npz"))
     assert len(kept) == 2  # also that of before the worker came which was to clear the cache
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     said = report(counting)
     assert "test_killed" in said["partial"]
+    assert "test_killed" in (counting.path / "pan-report.html").read_text()
     assert sorted(audit["model"]["name"] for audit in said["audits"]) == ["Conv2d", "deadly"]
     assert not any(audit["partial"] for audit in said["audits"])
     result.stdout.fnmatch_lines(["PARTIAL: tests failed without a verdict*::test_killed"])

@@ -194,7 +194,7 @@ def test_it_is_said_too_where_the_audit_is_off_and_a_test_asks_for_one(
 ) -> None:
     repo.makepyfile(TEST)
     repo.makeini("[pytest]\npan_inconclusive = perhaps\n")
-    result = repo.runpytest_subprocess("-n", workers)
+    result = repo.runpytest("-n", workers)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     text = result.stdout.str() + result.stderr.str()
     assert "pan_inconclusive" in text

@@ -16,6 +16,7 @@ from pytest_pan import AuditError
 from pytest_pan.cache.lookup import recall
 from pytest_pan.cache.store import Cache
 from pytest_pan.engine.pipeline import run
+from pytest_pan.inputs.images import Images
 from pytest_pan.records.audit import Audit, Settings
 
 SETTINGS = Settings(device="cpu", batch_size=4)
@@ -72,14 +73,14 @@ def ask(tmp_path: Path, made: list[int], monkeypatch: pytest.MonkeyPatch) -> Ask
     def ask(images: Pictures, process: int) -> Audit | str:
         monkeypatch.setattr(os, "getpid", lambda: process)
 
-        def compute(model: object, name: str) -> Audit:
+        def compute() -> Audit:
             made.append(process)
-            return run(model, images, settings=SETTINGS, name=name)
+            return run(Picky(), images, settings=SETTINGS)
 
-        cache = Cache(folder=tmp_path, run="run")
-        given: dict[str, Any] = {"settings": SETTINGS, "compute": compute}
+        cache, source = Cache(folder=tmp_path, run="run"), Images(images, batch_size=4)
+        given: dict[str, Any] = {"settings": SETTINGS, "compute": compute, "fingerprint": "one"}
         try:
-            return recall(cache, Picky(), images, **given)
+            return recall(cache, images, source, **given)
         except AuditError as error:
             assert error.audit is not None
             assert error.audit.partial

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_pan import ConfigError
-from pytest_pan.config.pyproject import Declared, on_command_line, read
+from pytest_pan.config.pyproject import Declared, command_line_limits, read
 from pytest_pan.records.limits import Limit
 
 NET = '[tool.pan.models.net]\nmodel = "nets:fifteen_types"\nimages = "a"\n'
@@ -74,7 +74,7 @@ def test_the_command_line_wins_over_the_model_and_the_model_over_the_file(tmp_pa
         + "limits = { max_pan_count = 3, max_pan_fraction = { a = 0.3, b = 0.4 } }\n",
         "max_pan_count=7",
     )
-    assert bounds(found.everywhere) == {
+    assert bounds(found.global_limits) == {
         "max_pan_count": 7,
         "max_pan_fraction": 0.1,
         "max_pan_floor": 0.2,
@@ -97,7 +97,7 @@ def test_the_command_line_wins_over_the_model_and_the_model_over_the_file(tmp_pa
 
 
 def test_on_the_command_line_parts_add_up_and_the_last_of_two_counts() -> None:
-    limits = on_command_line(
+    limits = command_line_limits(
         [
             "max_pan_fraction=0.5",
             "max_pan_fraction[a=b]=0.2",
@@ -131,7 +131,7 @@ def test_a_wrong_limit_on_the_command_line_is_named_as_it_was_written(
     text: str, message: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        on_command_line(["max_pan_count=3", text])
+        command_line_limits(["max_pan_count=3", text])
     assert str(caught.value).startswith(f"--pan-limit={text}: ")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -140,7 +140,7 @@ def test_a_wrong_limit_on_the_command_line_is_named_as_it_was_written(
 @pytest.mark.parametrize(
     ("toml", "message"),
     [
-        ("[tool.pan\n", "pyproject.toml: no TOML: Expected ']'"),
+        ("[tool.pan\n", "pyproject.toml: invalid TOML: Expected ']'"),
         ("tool.pan = 3", "pyproject.toml [tool.pan]: pan, got 3; allowed: a table"),
         ("[tool.pan]\nlimit = 3", "[tool.pan]: unknown key 'limit', got 3; allowed: limits, mode"),
         ("[tool.pan]\nlimit = 3", "Did you mean 'limits'?"),
@@ -148,7 +148,7 @@ def test_a_wrong_limit_on_the_command_line_is_named_as_it_was_written(
         ("[tool.pan]\nlimits = 0.3", "limits, got 0.3; allowed: a table, such as { max_pan_fra"),
         ("[tool.pan]\nlimits = { max_pans = 0.3 }", "unknown limit 'max_pans', got 0.3; allowed:"),
         ("[tool.pan]\nlimits = { max_pan_fraction = 3 }", "got 3; allowed: a fraction from 0 to 1"),
-        ("[tool.pan]\nlimits.max_pan_fraction.features.1 = 0.1", "Quote a name that has dots."),
+        ("[tool.pan]\nlimits.max_pan_fraction.features.1 = 0.1", "Quote names that contain dots."),
         ("[tool.pan]\nmode = 'zeros'", "mode, got 'zeros'; allowed: reflect, symmetric, replica"),
         ("[tool.pan]\ndraws = 101", "draws, got 101; allowed: a whole number from 0 to 100"),
         ("[tool.pan]\ntheta = '0.5'", "[tool.pan]: theta, got '0.5'; allowed: above 0, up to 1"),
@@ -168,7 +168,10 @@ def test_a_wrong_limit_on_the_command_line_is_named_as_it_was_written(
         (LIMITED + "batch_size = 0", "net]: batch_size, got 0; allowed: a whole number from 1"),
         (NET.replace('"a"', "[]"), "images, got []; allowed: a folder, or 'module:callable'"),
         (NET.replace("nets:fifteen_types", "net.py"), "model, got 'net.py'; allowed: 'module:cal"),
-        ('[tool.pan.models."a::b"]', "name of a model, got 'a::b'; allowed: without '::'"),
+        (
+            '[tool.pan.models."a::b"]',
+            "model name, got 'a::b'; allowed: printable text without '::'",
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line_with_file_key_value_and_what_is_allowed(

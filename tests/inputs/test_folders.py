@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +13,9 @@ import pytest
 import torch
 from image_files import paint, red, truncated
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from pytest_pan import InputError
+from pytest_pan import InputError, audit
 from pytest_pan.inputs.folders import ImageFolder
 from pytest_pan.inputs.images import Images
 
@@ -75,6 +77,120 @@ def test_folders_named_like_images_and_other_files_are_no_images(tmp_path: Path)
     (tmp_path / "Thumbs.db").touch()
     paint(tmp_path / "album.jpg" / "a.png")
     assert [file.name for file in ImageFolder(tmp_path, red).files] == ["a.png"]
+
+
+def names_in(root: Path) -> list[str]:
+    return [str(file.relative_to(root)) for file in ImageFolder(root, red).files]
+
+
+def notes_of(root: Path) -> tuple[str, ...]:
+    return Images(root, transform=red).notes
+
+
+def test_linked_class_folders_and_files_are_read_with_the_labels_of_their_links(
+    tmp_path: Path,
+) -> None:
+    store, root = tmp_path / "store", tmp_path / "images"
+    for name in ("a/x.png", "a/deep/y.png", "blob", "z.png"):
+        paint((store / name).with_suffix(".png")).rename(store / name)
+    (root / "dog").mkdir(parents=True)
+    (root / "cat").symlink_to(store / "a")
+    (root / "dog" / "b.png").symlink_to(store / "blob")
+    (root / "dog" / "c.png").symlink_to("../../store/z.png")
+    assert names_in(root) == ["cat/deep/y.png", "cat/x.png", "dog/b.png", "dog/c.png"]
+    assert labels_of(root, transform=red) == [0, 0, 1, 1]
+    assert notes_of(root) == ()
+
+
+def test_links_in_circles_and_to_what_is_read_already_are_followed_once(tmp_path: Path) -> None:
+    root, outside = tmp_path / "images", tmp_path / "outside"
+    for name in ("images/m/a.png", "outside/b.png"):
+        paint(tmp_path / name)
+    (root / "a").symlink_to(root / "m")  # the folder's own name goes before that of a link
+    (root / "m" / "self").symlink_to(root / "m")
+    (root / "m" / "up").symlink_to(root)
+    (root / "m" / "again.png").symlink_to("a.png")
+    (root / "n").symlink_to(outside)
+    (root / "o").symlink_to(outside)
+    (outside / "back").symlink_to(root)
+    (outside / "on").symlink_to(outside)
+    (root / "p").symlink_to(root / "p")
+    assert names_in(root) == ["m/a.png", "n/b.png"]
+    assert notes_of(root) == ("7 links to images already read left out", "1 broken link left out")
+
+
+def test_links_that_lead_nowhere_are_no_images(tmp_path: Path) -> None:
+    paint(tmp_path / "a.png")
+    for name in ("b.png", "cat"):
+        (tmp_path / name).symlink_to(tmp_path / "gone")
+    assert names_in(tmp_path) == ["a.png"]
+    assert notes_of(tmp_path) == ("2 broken links left out",)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "note"),
+    [
+        (["._a.png"], ("1 hidden file left out",)),
+        (["._a.png", "cat/.thumbs/deep/a.jpg"], ("2 hidden files left out",)),
+        ([".git/a.png", ".git/b.png", "cat/.c.png"], ("3 hidden files left out",)),
+    ],
+)
+def test_hidden_files_and_folders_are_left_out_and_counted(
+    tmp_path: Path, hidden: list[str], note: tuple[str, ...]
+) -> None:
+    for name in ("cat/a.png", "dog/b.png", *hidden):
+        paint(tmp_path / name)
+    (tmp_path / ".DS_Store").touch()  # would be no image in any case
+    assert names_in(tmp_path) == ["cat/a.png", "dog/b.png"]
+    assert notes_of(tmp_path) == note
+    assert labels_of(tmp_path, transform=red) == [0, 1]
+
+
+def test_a_hidden_folder_that_links_lead_into_is_read_through_them(tmp_path: Path) -> None:
+    root = tmp_path / ".images"  # what lies above does not count
+    for name in (".store/a.png", ".store/b.png", ".store/sub/c.png"):
+        paint(root / name)
+    (root / "a.png").symlink_to(".store/a.png")
+    (root / "cat").symlink_to(".store/sub")
+    assert names_in(root) == ["a.png", "cat/c.png"]
+    assert notes_of(root)[0] == "1 hidden file left out"
+
+
+def test_a_folder_of_hidden_files_only_has_no_images_and_says_why(tmp_path: Path) -> None:
+    paint(tmp_path / ".a.png")
+    with pytest.raises(InputError, match="no image files, got 1 hidden file left out; allowed"):
+        Images(tmp_path)
+
+
+def test_names_that_are_not_utf8_are_made_printable_and_keep_their_labels(tmp_path: Path) -> None:
+    latin, literal = os.fsdecode(b"caf\xe9"), "caf\\xe9"
+    try:
+        files = [paint(tmp_path / name / "a.png") for name in (latin, literal, "dog")]
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 only")
+    truncated(tmp_path / latin / "b.jpg")
+    images = Images(tmp_path, transform=red, bad_images="skip")
+    ((batch, labels),) = images
+    assert sorted(images.class_names) == ["caf\\xe9", "caf\\xe9", "dog"]
+    assert labels is not None
+    assert len(batch) == len(set(labels.tolist())) == len(files)
+    texts = (*images.class_names, images.description, *(skip.what for skip in images.skips))
+    assert all(text.encode() for text in texts)
+    with pytest.raises(InputError, match="broken image file") as info:
+        list(Images(tmp_path, transform=red))
+    assert r"caf\xe9/b.jpg" in info.value.where
+
+
+def test_an_audit_of_a_folder_with_such_names_can_be_written(tmp_path: Path) -> None:
+    latin = tmp_path / os.fsdecode(b"r\xe9sum\xe9s")
+    try:
+        for number in range(60):
+            paint(latin / os.fsdecode(b"\xff") / f"{number}.png")
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 only")
+    made = audit(nn.Conv2d(3, 2, 3, padding=1), latin)
+    assert made.images["source"].endswith(r"r\xe9sum\xe9s")
+    assert json.dumps(made.to_json(), ensure_ascii=False).encode()
 
 
 def test_a_missing_folder_and_one_without_images_are_told_apart(tmp_path: Path) -> None:

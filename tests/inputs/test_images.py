@@ -43,6 +43,13 @@ class Items(Dataset[Any]):
         return item
 
 
+class OneBatch(DataLoader[Any]):
+    """A loader whose only batch is this tensor."""
+
+    def __init__(self, batch: Tensor) -> None:
+        super().__init__(Items([0]), collate_fn=lambda items: batch)
+
+
 class Stream(IterableDataset[Any]):
     def __iter__(self) -> Any:
         return iter(PICTURES)
@@ -180,6 +187,7 @@ def test_how_many_images_are_to_come_is_how_many_come_or_unknown(
     ("source", "got"),
     [
         ({"images": PICTURES}, "dict"),
+        ({"train": Items(PICTURES)}, "dict"),
         (nn.Sequential(nn.Conv2d(1, 1, 3)), "Sequential"),
         ((p for p in PICTURES), "generator"),
         (Stream(), "Stream"),
@@ -191,6 +199,41 @@ def test_what_is_no_source_is_refused_before_anything_is_read(source: object, go
     with pytest.raises(InputError, match=f"^images, got {got}; allowed: a tensor .*folder") as info:
         Images(source)
     assert "never invented" in info.value.next
+
+
+def test_a_stream_by_itself_is_refused_with_the_loader_that_makes_it_a_source() -> None:
+    class Sized(Stream):
+        def __len__(self) -> int:
+            return len(PICTURES)
+
+    for stream in (Stream(), Sized()):
+        with pytest.raises(InputError, match="Wrap an IterableDataset in a DataLoader") as info:
+            Images(stream)
+        assert info.value.got == type(stream).__name__
+        assert facts_of(DataLoader(stream, batch_size=4))["count"] == 6
+
+
+def nested() -> Tensor:
+    return torch.nested.nested_tensor([PICTURES[0], PICTURES[1, :, :5]], layout=torch.jagged)
+
+
+@pytest.mark.filterwarnings("ignore:.*(nested|Sparse CSR) tensor")
+@pytest.mark.parametrize(
+    ("make", "got"),
+    [
+        (PICTURES.to_sparse, r"layout torch\.sparse_coo; .*to_dense\(\)"),
+        (PICTURES[:, 0].to_sparse_csr, r"layout torch\.sparse_csr"),
+        (lambda: PICTURES.to("meta"), "a meta tensor, which has no values"),
+        (nested, "a nested tensor; .*stack them"),
+    ],
+    ids=["coo", "csr", "meta", "nested"],
+)
+@pytest.mark.parametrize("wrap", [lambda t: t, lambda t: Items([t]), lambda t: OneBatch(t)])
+def test_tensors_that_hold_no_rows_of_pixels_are_refused_by_name(
+    make: Callable[[], Tensor], got: str, wrap: Callable[[Tensor], Any]
+) -> None:
+    with pytest.raises(InputError, match=f"^images, got .*{got}"):
+        facts_of(wrap(make()))
 
 
 @pytest.mark.parametrize("shape", [(), (8,), (8, 8), (1, 8, 8), (1, 1, 1, 8, 8)])
@@ -239,11 +282,6 @@ def test_images_of_different_shapes_are_refused_with_the_shapes() -> None:
     with pytest.raises(InputError, match=r"Items: .*got \(1, 8, 8\), \(1, 9, 8\).*Resize") as info:
         facts_of(Items([torch.rand(s) for s in shapes]))
     assert "transform" in info.value.next
-
-
-def test_pictures_without_a_transform_are_refused_with_the_word_transform() -> None:
-    with pytest.raises(InputError, match=r"got .*Image.*allowed: a tensor.*by a transform"):
-        facts_of(Items([(Image.new("RGB", (8, 8)), 1)]))
 
 
 def test_facts_tell_how_the_images_came_in_batches() -> None:

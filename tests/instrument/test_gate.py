@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import random
+import threading
 from collections import OrderedDict
 from typing import Any
 
@@ -16,7 +17,7 @@ from mischief import DEEDS, IMAGES, everything, used
 from torch import Tensor, nn
 
 from pytest_pan import InputError
-from pytest_pan.instrument.gate import borrowed, kept_randomness, on_device
+from pytest_pan.instrument.gate import borrowed, copied, kept_randomness, on_device
 from pytest_pan.instrument.tap import Tap, tapped
 
 
@@ -247,13 +248,39 @@ def test_a_copy_leaves_the_original_where_it_lies() -> None:
     assert on_device(nn.Sequential(nn.ReLU()), torch.device("cpu"))[0]
 
 
-@pytest.mark.filterwarnings("ignore:.*is deprecated")
 def test_a_model_that_cannot_be_copied_says_so_and_what_to_do() -> None:
-    """The old weight_norm keeps a tensor that has a history, which cannot be deep-copied."""
-    model = nn.utils.weight_norm(nn.Conv2d(1, 1, 3))
-    model(IMAGES)
+    model = nn.Conv2d(1, 1, 3)
+    model.lock = threading.Lock()
     with pytest.raises(InputError, match=r"Conv2d: cannot copy the model to meta .*Move it there"):
         on_device(model, META)
+    with pytest.raises(InputError, match=r"Conv2d: cannot copy the model \(.*lock.*Does it hold"):
+        copied(model)
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated")
+@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.spectral_norm])
+def test_a_copy_of_a_model_with_computed_weights_computes_the_same(norm: Any) -> None:
+    """They have a history, which deepcopy refuses."""
+    model = nn.Sequential(norm(nn.Conv2d(1, 2, 3, padding=1)))
+    model(IMAGES).sum().backward()
+    model.kept = {"last": model(IMAGES)}
+    model.eval()
+    twin = copied(model)
+    assert torch.equal(twin(IMAGES), model(IMAGES))
+    assert torch.equal(twin.kept["last"], model.kept["last"])
+    twin.train()(IMAGES).sum().backward()
+    assert twin[0].bias is not model[0].bias
+    assert on_device(model, META)[0].bias.is_meta
+
+
+def test_a_model_on_the_meta_device_is_refused_with_the_way_out() -> None:
+    with META:
+        model = nn.Sequential(nn.ReLU(), nn.Conv2d(1, 2, 3))
+    message = "1.weight: parameter is on the meta device and has no values.*load its weights"
+    with pytest.raises(InputError, match=message), borrowed(model, seed=0):
+        pytest.fail("came in")
+    with pytest.raises(InputError, match=message):
+        on_device(model, torch.device("cpu"))
 
 
 def test_an_autocast_around_the_gate_does_not_reach_the_model_and_goes_on_after_it() -> None:

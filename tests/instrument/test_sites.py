@@ -221,32 +221,33 @@ def test_a_reflection_of_a_reflection_is_no_single_reflection() -> None:
         ((1, 2), (0, 0, 1, 2)),
         ((1, 2, 3, 4), (3, 4, 1, 2)),
         ((1, 2, 3, 4, 0, 0), (3, 4, 1, 2)),
+        ((1, 2, 3, 4, 0, 5), (3, 4, 1, 2)),
         ((-1, 2, 0, 0), (0, 0, -1, 2)),
     ],
 )
 def test_amounts_come_last_dimension_first(given: Any, expected: Any) -> None:
     """The oracle is the size that F.pad gives: rows by top + bottom, columns by left + right."""
     pad = explicit_pad(given, "constant", None)
-    assert pad is not None
-    assert pad.amounts == expected
+    assert pad.quad == expected
     rows, columns = F.pad(torch.zeros(1, 1, 5, 5), given).shape[-2:]
     assert (rows, columns) == (5 + sum(expected[:2]), 5 + sum(expected[2:]))
 
 
 def test_a_pad_of_channels_is_no_spatial_pad() -> None:
-    assert explicit_pad((0, 0, 0, 0, 0, 1), "constant", None) is None
+    assert (
+        explicit_pad((0, 0, 0, 0, 0, 1), "constant", None, dims=4).amounts
+        == (0,) * 3 + (1,) + (0,) * 4
+    )
 
 
 @pytest.mark.parametrize(("value", "mode"), [(0, "zeros"), (None, "zeros"), (-0.0, "zeros")])
 def test_a_constant_of_zero_is_zeros(value: Any, mode: str) -> None:
     pad = explicit_pad((1, 1), "constant", value)
-    assert pad is not None
     assert pad.mode == mode
 
 
 def test_a_constant_keeps_its_value() -> None:
     pad = explicit_pad((1, 1), "constant", 0.5)
-    assert pad is not None
     assert (pad.mode, pad.value) == ("constant", 0.5)
 
 

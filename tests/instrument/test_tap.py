@@ -39,7 +39,7 @@ def before(pad: nn.Module, **settings: Any) -> nn.Module:
         (before(nn.ZeroPad2d((0, 1, 0, 1)), padding=1), (1, 2, 1, 2), "zeros", "pad+conv"),
         (before(nn.ReflectionPad2d(1), padding=1), (2,) * 4, "reflect+zeros", "pad+conv"),
         (before(nn.ZeroPad2d(0), padding=1), (1, 1, 1, 1), "zeros", "conv"),
-        (nn.Sequential(nn.ZeroPad2d(1), nn.ReLU(), conv()), (0, 0, 0, 0), "zeros", ""),
+        (nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(2), conv()), (0, 0, 0, 0), "zeros", ""),
     ],
     ids=str,
 )
@@ -171,7 +171,7 @@ def test_what_is_padded_after_a_crop_is_the_cropped_map() -> None:
 def test_a_padded_tensor_used_twice_pads_both_of_its_users_and_no_one_else() -> None:
     def forward(m: Any, x: Tensor) -> Tensor:
         padded = F.pad(x, (1, 1, 1, 1))
-        return m.a(padded) + m.b(padded) + m.c(x).mean() + m.d(F.relu(padded)).mean()
+        return m.a(padded) + m.b(padded) + m.c(x).mean() + m.d(F.relu(x)).mean()
 
     model = Calls(forward, a=conv(), b=conv(), c=conv(), d=conv())
     found = {call.name: call.site().padding for call in seen(model)}
@@ -206,6 +206,10 @@ def test_numpy_numbers_in_a_convolution_give_a_record_that_is_json() -> None:
         lambda x: torch.ops.aten.conv2d(x, WEIGHT, None, [1, 1], [1, 1]),
         lambda x: torch.ops.aten.conv2d.default(x, WEIGHT, None, [1, 1], [1, 1]),
         lambda x: torch.ops.aten.conv2d.padding(x, WEIGHT, None, [1, 1], "same"),
+        lambda x: torch.convolution(x, WEIGHT, None, [1, 1], [1], [1, 1], False, [0], 1),
+        lambda x: torch.ops.aten.convolution.default(
+            x, WEIGHT, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1
+        ),
     ],
 )
 def test_every_spelling_of_conv2d_is_a_site_of_the_module_it_stands_in(
@@ -217,10 +221,22 @@ def test_every_spelling_of_conv2d_is_a_site_of_the_module_it_stands_in(
     assert {call.site().padding for call in calls} == {(1, 1, 1, 1)}
 
 
-def test_an_exported_program_is_seen() -> None:
-    """torch.export calls operators, not modules."""
+@pytest.mark.parametrize("is_decomposed", [False, True])
+def test_an_exported_program_is_seen(is_decomposed: bool) -> None:
+    """torch.export calls operators, not modules; decomposed ones are core operators."""
     program = torch.export.export(nn.Sequential(conv(padding=1), conv(padding=2)), (IMAGES,))
+    if is_decomposed:
+        program = program.run_decompositions()
     assert [call.site().padding[0] for call in seen(program.module())] == [1, 2]
+
+
+def test_a_graph_of_operators_is_seen() -> None:
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    with torch.no_grad():
+        graph = make_fx(nn.Sequential(nn.ZeroPad2d(1), conv(padding=1)))(IMAGES)
+    (call,) = seen(graph)
+    assert (call.site().padding, call.site().padded_by) == ((2, 2, 2, 2), "pad+conv")
 
 
 def test_what_see_gives_back_is_what_the_next_layer_gets() -> None:
@@ -254,7 +270,16 @@ def test_a_tap_that_only_looks_changes_no_bit_of_output_or_gradient() -> None:
         (lambda x: F.conv_transpose2d(x, WEIGHT, padding=1), "transposed"),
         (lambda x: F.conv1d(x[:, :, 0], WEIGHT[..., 0], padding=1), "conv1d"),
         (lambda x: F.conv3d(x[None], torch.rand(2, 2, 3, 3, 3), padding=1), "conv3d"),
-        (lambda x: torch.convolution(x, WEIGHT, None, [1], [1], [1], False, [0], 1), "convolution"),
+        (
+            lambda x: torch.convolution(
+                x[:, :, 0], WEIGHT[..., 0], None, [1], [1], [1], False, [0], 1
+            ),
+            "convolution",
+        ),
+        (
+            lambda x: torch.convolution(x, WEIGHT, None, [1], [1], [1], True, [0], 1),
+            "transposed",
+        ),
         (lambda x: torch.func.vmap(lambda i: F.conv2d(i, WEIGHT, padding=1))(x), "torch.func"),
         (lambda x: F.conv2d(x + 1j, WEIGHT + 1j, padding=1), "complex"),
     ],

@@ -83,7 +83,7 @@ def test_outputs_that_are_no_logits_are_refused_with_what_is_allowed(output: Any
 def test_outputs_of_another_task_than_asked_for_are_refused(
     task: str, shape: tuple[int, ...]
 ) -> None:
-    with pytest.raises(InputError, match=f"not those of task {task}.*allowed: task auto or "):
+    with pytest.raises(InputError, match=f"do not match task {task}.*allowed: task auto or "):
         read(torch.zeros(shape), task)
 
 

@@ -95,7 +95,7 @@ def test_a_limit_within_the_bounds_of_a_counted_figure_is_said_to_be_open(
     counted = replace(real.measures["pan_count"], bounds=(14.0, 16.0))
     audit = replace(real, measures={**real.measures, "pan_count": counted})
     (verdict,) = judge(audit, config_limits.limits("max_pan_count", bound, origin="here"))
-    assert ("from 14 to 16" in explain(audit, verdict)) == told
+    assert ("between 14 and 16" in explain(audit, verdict)) == told
 
 
 def test_an_undefined_value_holds_no_limit(real: Audit) -> None:

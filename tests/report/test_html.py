@@ -374,4 +374,4 @@ def test_a_neuron_that_the_error_leaves_open_says_on_which_sides() -> None:
         for at, open_ in ((1, side), (2, none))
     ]
     page = html.render([make_audit(sites=[make_site()], neurons=neurons)])
-    assert page.count("within ±0.0012 it may be otherwise on TB") == 1
+    assert page.count("undecided on TB (error ±0.0012)") == 1

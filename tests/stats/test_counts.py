@@ -32,7 +32,9 @@ def samples(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def counted(border: Tensor, centre: Tensor, edges: Tensor) -> counts.Bounds:
-    return counts.bounds([counts.between(border, edges)], counts.between(centre, edges), edges)
+    return counts.bounds(
+        [counts.count_in_slots(border, edges)], counts.count_in_slots(centre, edges), edges
+    )
 
 
 @given(samples())
@@ -53,7 +55,7 @@ def test_the_exact_statistics_lie_within_the_bounds_whatever_the_edges(drawn) ->
 def test_edges_of_all_the_border_values_make_the_statistics_exact(drawn) -> None:
     border, centre, _ = drawn
     pooled = torch.cat([border, centre], 1)
-    edges = counts.edges_of(torch.cat([border, border], 1), pooled.amin(1), pooled.amax(1))
+    edges = counts.make_edges(torch.cat([border, border], 1), pooled.amin(1), pooled.amax(1))
     exact = border_statistics([border], centre)
     found = counted(border, centre, edges)
     for low, value, high in zip(found.low, exact, found.high, strict=True):
@@ -65,8 +67,10 @@ def test_edges_of_all_the_border_values_make_the_statistics_exact(drawn) -> None
 @settings(max_examples=100, deadline=None)
 def test_counts_of_parts_add_up_to_those_of_the_whole(drawn, cut: int) -> None:
     _, centre, edges = drawn
-    parts = counts.between(centre[:, :cut], edges) + counts.between(centre[:, cut:], edges)
-    assert torch.equal(parts, counts.between(centre, edges))
+    parts = counts.count_in_slots(centre[:, :cut], edges) + counts.count_in_slots(
+        centre[:, cut:], edges
+    )
+    assert torch.equal(parts, counts.count_in_slots(centre, edges))
 
 
 def test_slots_are_those_of_a_comparison_value_by_value() -> None:
@@ -74,7 +78,7 @@ def test_slots_are_those_of_a_comparison_value_by_value() -> None:
     values = torch.tensor([[-1.0, -0.0, 0.5, 1.0, 1.5, 2.0, 9.0]])
     expected = [int((edges[0] <= value).sum()) for value in values[0]]
     assert expected == [0, 2, 2, 3, 3, 4, 4]
-    assert counts.between(values, edges).tolist() == [[expected.count(s) for s in range(5)]]
+    assert counts.count_in_slots(values, edges).tolist() == [[expected.count(s) for s in range(5)]]
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.3, 1.0, 4.0])
@@ -83,9 +87,9 @@ def test_edges_from_the_first_images_keep_the_error_below_a_512th(shift: float) 
     borders = [torch.randn(8, 60_000, generator=generator) * (1 + side) for side in range(4)]
     centre = torch.randn(8, 500_000, generator=generator) * 2 + shift
     pilot = torch.cat([border[:, :2048] for border in borders], 1)
-    edges = counts.edges_of(pilot, pilot.amin(1), pilot.amax(1))
-    sides = [counts.between(border, edges) for border in borders]
-    found = counts.bounds(sides, counts.between(centre, edges), edges)
+    edges = counts.make_edges(pilot, pilot.amin(1), pilot.amax(1))
+    sides = [counts.count_in_slots(border, edges) for border in borders]
+    found = counts.bounds(sides, counts.count_in_slots(centre, edges), edges)
     exact = border_statistics(borders, centre)
     assert float(found.error.max()) <= 1 / 512
     for middle, value in zip(found.middle, exact, strict=True):
@@ -96,17 +100,17 @@ def test_coarser_counts_are_the_counts_between_every_so_manieth_edge() -> None:
     generator = torch.Generator().manual_seed(4)
     edges = torch.randn(3, 100, generator=generator).sort(1).values
     values = torch.randn(3, 500, generator=generator)
-    thinned = counts.between(values, edges[:, :: counts.COARSE].contiguous())
-    assert torch.equal(counts.coarse(counts.between(values, edges)), thinned)
+    thinned = counts.count_in_slots(values, edges[:, :: counts.COARSE].contiguous())
+    assert torch.equal(counts.coarsen(counts.count_in_slots(values, edges)), thinned)
 
 
 def test_what_is_below_the_bins_of_a_histogram_is_exact() -> None:
     generator = torch.Generator().manual_seed(5)
     values = torch.randn(3, 5000, generator=generator)
     low, high = values.amin(1), values.amax(1)
-    edges = counts.edges_of(values[:, :300], low, high)
-    below = counts.below_display(counts.between(values, edges), edges, low, high)
-    ends = counts.display(low, high)[:, 1:-1]
+    edges = counts.make_edges(values[:, :300], low, high)
+    below = counts.below_bin_edges(counts.count_in_slots(values, edges), edges, low, high)
+    ends = counts.bin_edges(low, high)[:, 1:-1]
     assert torch.equal(below, (values[:, None] < ends[:, :, None]).sum(2))
 
 

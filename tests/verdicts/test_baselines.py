@@ -97,15 +97,15 @@ def test_a_plain_name_is_the_file_s_name() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("not json", ("no JSON", "delete it")),
-        ("<<<<<<< HEAD\n{}", ("no JSON",)),
+        ("not json", ("invalid JSON", "delete it")),
+        ("<<<<<<< HEAD\n{}", ("invalid JSON",)),
         ("[]", ("schema, got None", "'pytest-pan-baseline/1'")),
         ({"schema": "pytest-pan-baseline/2"}, ("got 'pytest-pan-baseline/2'", "Another version")),
         ({"measures": []}, ("measures, got []", "an object")),
-        ({"model": {"name": 3}}, ("model.name, got 3", "a text")),
+        ({"model": {"name": 3}}, ("model.name, got 3", "a string")),
         (
             {"measures": {"pan_count": {"value": "many"}}},
-            ("measures.pan_count.value, got 'many'", "a number, or null"),
+            ("measures.pan_count.value, got 'many'", "a number or null"),
         ),
         (
             {"measures": {"pan_count": {"value": 1, "sites": {"a.b": True}}}},
@@ -113,7 +113,7 @@ def test_a_plain_name_is_the_file_s_name() -> None:
         ),
         ({"measures": {"pan_count": {"value": 1, "classes": 3}}}, ("measures.pan_count.classes",)),
         ({"measures": {"pan_count": {"value": 10**400}}}, ("measures.pan_count.value, got 1000",)),
-        ({"settings": {"probes": None}}, ("settings.probes, got None", "a list of texts")),
+        ({"settings": {"probes": None}}, ("settings.probes, got None", "a list of strings")),
         ('{"schema": "pytest-pan-baseline/1", "measures": NaN}', ("model, got None",)),
     ],
 )
@@ -139,7 +139,9 @@ def test_two_files_of_one_model_are_refused_and_a_renamed_one_keeps_its_name(
     assert baseline.write(found, "net", {**body, "model": {"name": "net"}}) == "updated"
     assert [path.name for path in folder.iterdir()] == ["mine.json"]
     stored(folder, body, "net.json")
-    with pytest.raises(ConfigError, match=r"net.json: model.name, got 'net', which mine.json has"):
+    with pytest.raises(
+        ConfigError, match=r"net.json: model.name, got 'net', which mine.json also has"
+    ):
         read(folder)
 
 
@@ -175,7 +177,7 @@ def narrow(audit: Audit) -> dict[str, Any]:
 def test_a_run_that_only_looked_for_pans_keeps_the_odds_of_the_same_weights() -> None:
     audit = make_audit("net", settings=Settings(probes=("pans", "influence")))
     full = baseline.body_of(with_value(audit, "log_odds_shift", 0.25, classes={"tench": 0.125}))
-    whole, lost = baseline.united(full, narrow(audit))
+    whole, lost = baseline.merge(full, narrow(audit))
     assert not lost
     assert whole == full
 
@@ -184,6 +186,6 @@ def test_it_never_drops_them_nor_mixes_them_with_other_weights() -> None:
     audit = make_audit("net", settings=Settings(probes=("pans", "influence")))
     full = baseline.body_of(with_value(audit, "log_odds_shift", 0.25))
     trained = replace(audit, model={**audit.model, "digest": "another"})
-    assert baseline.united(full, narrow(trained))[1] == ("log_odds_shift",)
+    assert baseline.merge(full, narrow(trained))[1] == ("log_odds_shift",)
     other = replace(audit, environment={**audit.environment, "torch": "9"})
-    assert baseline.united(full, narrow(other))[1] == ("log_odds_shift",)
+    assert baseline.merge(full, narrow(other))[1] == ("log_odds_shift",)

@@ -65,7 +65,7 @@ def test_a_failure_names_the_layers_beyond_the_bound_and_no_others(audit: Audit)
     [
         ({"feature.1.*": 1.0}, "no examined layer matches 'feature.1.*'; nearest: features.1.conv"),
         ({"features.0.expand": 1.0}, "not examined: features.0.expand (1x1 kernel)"),
-        ({"*": 1.0, "head": 1.0}, "every layer that 'head' matches is bounded by what is before"),
+        ({"*": 1.0, "head": 1.0}, "every layer that 'head' matches is bounded by an earlier glob"),
     ],
 )
 def test_a_glob_that_bounds_no_layer_fails_and_says_why(
@@ -79,7 +79,7 @@ def test_a_glob_that_bounds_no_layer_fails_and_says_why(
 @pytest.mark.parametrize(
     ("keyword", "table", "words"),
     [
-        ("max_prediction_flips", {"features.*": 1}, "by layer those of pan_fraction, pan_count"),
+        ("max_prediction_flips", {"features.*": 1}, "by layer for pan_fraction, pan_count"),
         ("max_pan_fraction", {}, r"got \{\}"),
         ("max_pan_fraction", {"head": 3}, r"max_pan_fraction\[head\], got 3; allowed: a fraction"),
     ],

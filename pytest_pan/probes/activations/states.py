@@ -1,10 +1,9 @@
-"""What a site's neurons gave, as states that add up over batches and over processes.
+"""Activations per site, accumulated over batches and mergeable across processes.
 
-While they fit in memory the maps are kept whole, and the statistics are exact. Where they would
-not, each site's first batches give edges, and from then on counts between them are all that is
-kept. Which of the two, and which edges, follows from the batches, not from the number of processes
-nor from when the memory ran out. (Where the number of images is not known beforehand, several
-processes count from the start.)
+If the maps fit in memory they are kept whole, and the statistics are exact. Otherwise edges are
+derived from each site's first batches, and only counts between the edges are kept. The choice and
+the edges depend on the batches alone, not on the number of processes. (If the number of images is
+unknown, several processes count from the start.)
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from pytest_pan.stats.counts import Bounds
 
 
 class State:
-    """One site: whole maps, or counts once there are edges."""
+    """Activations of one site: whole maps, or counts once edges exist."""
 
     def __init__(self, site: Site, processes: Processes) -> None:
         self.site = site
@@ -34,14 +33,14 @@ class State:
         self.counted: Counted | None = None
         self.processes = processes
         self._numbers: list[int] = []
-        self._told = 0
+        self._sent = 0
         self._images: int | None = None
 
     def add(self, maps: Tensor, number: int, *, owned: bool = False) -> int:
-        """Takes maps (N, C, H, W) of a batch; returns the bytes it holds on to.
+        """Add the maps (N, C, H, W) of a batch; return the number of bytes kept.
 
-        ``number`` is that of its first image. Maps that nobody else will write to are
-        ``owned`` and need no copy.
+        ``number`` is the index of the batch's first image. ``owned`` maps are not modified
+        elsewhere and need no copy.
         """
         if self.counted is not None:
             self.counted.add(maps)
@@ -52,32 +51,33 @@ class State:
 
     @property
     def images(self) -> int:
-        """Images that the site ran on, over all processes once they have met."""
+        """Number of images that the site ran on; over all processes after :meth:`share`."""
         if self.counted is not None:
             return self.counted.images
         return self.samples.images if self._images is None else self._images
 
     @property
-    def enough(self) -> bool:
-        """Whether edges can be taken from what this process has of it."""
-        return self.samples.images * pilots.border_values(self.site) >= pilots.wanted(self.site)
+    def has_enough_values(self) -> bool:
+        """Whether this process alone has enough border values to derive edges from."""
+        values = self.samples.images * pilots.border_values(self.site)
+        return values >= pilots.required_values(self.site)
 
-    def parts(self) -> pilots.Parts:
-        """What edges can be taken from and was not told yet."""
-        found = []
-        for number, maps in list(zip(self._numbers, self.samples.maps, strict=True))[self._told :]:
-            alone = Samples(self.site)
-            alone.maps = [maps]
+    def unsent_parts(self) -> pilots.Parts:
+        """Return the parts of batches that edges are derived from, each batch once."""
+        parts = []
+        for number, maps in list(zip(self._numbers, self.samples.maps, strict=True))[self._sent :]:
+            batch = Samples(self.site)
+            batch.maps = [maps]
             flat = maps.transpose(0, 1).flatten(1)
-            told = torch.cat(alone.borders(), 1), flat.amin(1), flat.amax(1)
-            if self.processes.count > 1:  # another process may have another device
-                told = told[0].cpu(), told[1].cpu(), told[2].cpu()
-            found.append((number, *told))
-        self._told = len(self._numbers)
-        return found
+            part = torch.cat(batch.borders(), 1), flat.amin(1), flat.amax(1)
+            if self.processes.count > 1:  # other processes may use another device
+                part = part[0].cpu(), part[1].cpu(), part[2].cpu()
+            parts.append((number, *part))
+        self._sent = len(self._numbers)
+        return parts
 
     def count(self, edges: Tensor, low: Tensor, high: Tensor) -> int:
-        """Counts what was kept, and from now on all; returns the bytes let go."""
+        """Replace the kept maps by counts, now and for later batches; return the bytes freed."""
         self.counted = Counted(self.site, edges, low, high)
         freed = 0
         while self.samples.maps:
@@ -87,49 +87,49 @@ class State:
         return freed
 
     def share(self) -> None:
-        """Puts together what the processes have of it."""
+        """Merge the counts, or the number of images, over all processes."""
         if self.counted is not None:
             self.counted.share(self.processes)
         else:
             self._images = int(self.processes.total(torch.tensor(self.samples.images)))
 
     def line(self, side: str, distance: int, channels: Tensor | None = None) -> Tensor:
-        """A line of all processes' images, sorted: (C, N * length)."""
-        mine = self._none(channels)
+        """Return the sorted values of a line over all processes: (C, N * length)."""
+        values = self._empty(channels)
         if self.samples.maps:
-            mine = self.samples.line(side, distance, channels)
+            values = self.samples.line(side, distance, channels)
         if self.processes.count > 1:
-            mine = torch.cat([part.cpu() for part in self.processes.meet("line", mine)], 1)
-        return ks.sort_rows(mine)
+            values = torch.cat([part.cpu() for part in self.processes.meet("line", values)], 1)
+        return ks.sort_rows(values)
 
     def centre(self, channels: Tensor | None = None, *, out: Tensor | None = None) -> Tensor:
-        """The centre of this process's images, sorted: (C, m)."""
+        """Return the sorted centre values of this process: (C, m)."""
         if not self.samples.maps:
-            return self._none(channels)
+            return self._empty(channels)
         return ks.sort_rows(self.samples.centre(channels, out=out), in_place=True)
 
-    def _none(self, channels: Tensor | None) -> Tensor:
+    def _empty(self, channels: Tensor | None) -> Tensor:
         return torch.zeros(self.site.channels if channels is None else len(channels), 0)
 
     @property
     def size(self) -> int:
-        """Values in the centre of a channel, over all processes."""
+        """Number of centre values per channel over all processes."""
         height, width = self.site.map
         return self.images * (height - 2) * (width - 2)
 
     def compared(self, borders: list[Tensor], centre: Tensor) -> ks.KS:
-        """Statistics of sorted lines of all processes against this one's part of the centre."""
+        """Return statistics of sorted lines; ``centre`` is this process's sorted part."""
         if self.processes.count == 1:
             return ks.sorted_statistics(borders, centre)
         total = self.processes.total
         return ks.sorted_statistics(borders, centre.cpu(), size=self.size, total=total)
 
     def total(self, counts: Tensor) -> Tensor:
-        """Sums a tensor of counts up over the processes."""
+        """Sum a tensor of counts over all processes."""
         return self.processes.total(counts)
 
     def range(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """The smallest and the largest value of each channel over all processes: (C,) twice."""
+        """Return the minimum and maximum of each channel over all processes: (C,) twice."""
         if self.processes.count == 1:
             return low, high
         met = self.processes.meet("range", (low.cpu(), high.cpu()))
@@ -144,11 +144,12 @@ class State:
         near: float | None = None,
         values: int = 0,
     ) -> tuple[Bounds, Tensor]:
-        """The statistics, and which channels have values that are not finite: (C,) bool.
+        """Return the statistics, and which channels contain non-finite values: (C,) bool.
 
-        ``scratch`` gives memory for the centre, ``values`` is how many the whole audit has: what
-        is worth compiling depends on it. With ``theta`` only the statistics of PANs have to be
-        exact, of those by ``near`` too where that is given, and the labels of all channels.
+        ``scratch`` supplies memory for the centre. ``values`` is the number of values in the whole
+        audit, which decides whether compiled code pays off. With ``theta``, only the labels of all
+        channels and the statistics of PANs need be exact; with ``near``, a lower threshold, also
+        the statistics of channels that are PANs at ``near``.
         """
         if self.counted is not None:
             return self.counted.statistics(), self.counted.bad
@@ -163,9 +164,9 @@ class State:
 
 
 class States:
-    """All sites' states, within ``memory`` bytes of whole maps.
+    """Activations of all sites, with at most ``memory`` bytes of whole maps.
 
-    ``expected``: how many images there are to come, over all processes, where that is known.
+    ``expected`` is the number of images over all processes, if known.
     """
 
     def __init__(
@@ -180,24 +181,23 @@ class States:
         self.by_site: dict[str, State] = {}
         self.skips: dict[str, str] = {}
         self.changing: set[str] = set()
-        """The skipped sites that have maps of several sizes."""
+        """Skipped sites whose map size or channel count varies."""
         self.images = 0
-        """Of this process; of all once they have met."""
+        """Number of images of this process; of all processes after :meth:`finish`."""
         self.processes = processes
         self._memory, self._expected = memory, expected
         self._held = 0
         self._bounded: bool | None = None
         self._pilots: dict[str, pilots.Pilot] = {}
-        self._told = False
+        self._has_all_edges = False
 
     @property
     def bounded(self) -> bool:
-        """Whether some sites are counts."""
+        """Whether any site keeps counts instead of whole maps."""
         return any(state.counted is not None for state in self.by_site.values())
 
     def add(self, site: Site, output: Tensor, number: int, *, owned: bool = False) -> None:
-        """One call's output, (N, C, H, W) or (C, H, W), of the batch that begins with
-        image ``number``."""
+        """Add a call's output, (N, C, H, W) or (C, H, W); ``number`` as in :meth:`State.add`."""
         state = self.by_site.get(site.name)
         if state is None:
             state = self.by_site[site.name] = State(site, self.processes)
@@ -212,7 +212,7 @@ class States:
             self._held += state.add(maps, number, owned=owned)
 
     def end_batch(self, images: int) -> None:
-        """After each batch: decides whether all fits, and lets go of maps that do not."""
+        """Finish a batch: choose maps or counts after the first, free maps that do not fit."""
         self.images += images
         self.processes.check()
         self.round(last=False)
@@ -220,63 +220,64 @@ class States:
             self._overflow()
 
     def round(self, *, last: bool) -> bool:
-        """What the processes have to tell each other after a batch, also those without one.
+        """Exchange first batches with the other processes; return whether no round is needed.
 
-        ``last`` says that there are no more batches here; returns whether no round is needed.
+        Every process takes part in each round. ``last``: this process has no more batches.
         """
         if self._bounded is None:
             self._decide()
-        return self._exchange(last=last) if self._bounded and not self._told else True
+        return self._exchange(last=last) if self._bounded and not self._has_all_edges else True
 
     def _decide(self) -> None:
-        """Whole or counted, from what the first batch weighs."""
-        mine = self._held / self.images if self.images else 0.0
-        met = self.processes.meet(f"memory, {self._name}", (mine, self._expected))
-        weight = max(each for each, _ in met)
+        """Choose whole maps or counts by the memory that the first batch takes."""
+        per_image = self._held / self.images if self.images else 0.0
+        met = self.processes.meet(f"memory, {self._name}", (per_image, self._expected))
+        largest = max(each for each, _ in met)
         lengths = [length for _, length in met if length is not None]
         if lengths:
-            self._bounded = weight * max(lengths) > self._memory
-        else:  # alone we can see as we go, together all must know beforehand
+            self._bounded = largest * max(lengths) > self._memory
+        else:  # one process can switch later, several have to agree in advance
             self._bounded = self.processes.count > 1
 
     def _overflow(self) -> None:
         if self.processes.count > 1:
             raise InputError(
-                "more images than the loader promised, and more than memory holds",
-                got=f"{self.images} images of {self._expected} in all",
-                next="Let its length be right, or leave it out, so that they are counted as they "
-                "come.",
+                "the loader returned more images than its length, and they do not fit in memory",
+                got=f"{self.images} images in this process, {self._expected} expected in all",
+                next="Correct the loader's length, or remove it so that values are counted from "
+                "the start.",
             )
         self._bounded = True
         self._exchange(last=False)
 
     def _exchange(self, *, last: bool) -> bool:
-        """Tells the others the first batches; who has enough gets edges. Whether all are done."""
+        """Exchange first batches and set edges where they suffice; return whether all are done."""
         ready = [
             name
             for name, state in self.by_site.items()
             if state.counted is None
             and name not in self.skips
-            # what is told is a copy: alone it is not made before it is needed
-            and (state.enough or self.processes.count > 1)
+            # parts are copies: a single process makes them only once they suffice
+            and (state.has_enough_values or self.processes.count > 1)
         ]
         if self.processes.count == 1:
-            for name in ready:  # nor are those of all sites made at once
-                self._take([self._parts([name])])
+            for name in ready:  # and for one site at a time
+                self._add_parts([self._parts([name])])
             return last
         met = self.processes.meet(f"first batches, {self._name}", (last, self._parts(ready)))
-        self._take([theirs for _, theirs in met])
-        self._told = bool(self.by_site) and not self._pilots
-        return self._told or all(done for done, _ in met)
+        self._add_parts([theirs for _, theirs in met])
+        self._has_all_edges = bool(self.by_site) and not self._pilots
+        return self._has_all_edges or all(done for done, _ in met)
 
     def _parts(self, names: list[str]) -> dict[str, tuple[Site, pilots.Parts]]:
-        return {name: (self.by_site[name].site, self.by_site[name].parts()) for name in names}
+        states = {name: self.by_site[name] for name in names}
+        return {name: (state.site, state.unsent_parts()) for name, state in states.items()}
 
-    def _take(self, told: list[dict[str, tuple[Site, pilots.Parts]]]) -> None:
-        """Adds first batches to what is known of them; a site that has enough gets its edges."""
-        for parts_of in told:
-            for name, (site, parts) in parts_of.items():
-                self._pilots.setdefault(name, pilots.Pilot(site)).take(parts)
+    def _add_parts(self, received: list[dict[str, tuple[Site, pilots.Parts]]]) -> None:
+        """Add first batches, and set the edges of each site that has enough values."""
+        for by_site in received:
+            for name, (site, parts) in by_site.items():
+                self._pilots.setdefault(name, pilots.Pilot(site)).add(parts)
         for name in list(self._pilots):
             if (found := self._pilots[name].edges()) is None:
                 continue
@@ -285,20 +286,20 @@ class States:
             device = state.samples.maps[0].device if state.samples.maps else found[0].device
             self._held -= state.count(*(part.to(device) for part in found))
 
-    def alone(self) -> None:
-        """Makes do with what this process has: the others cannot be met any more."""
+    def disconnect(self) -> None:
+        """Continue with this process's data only: the other processes are unreachable."""
         self.processes = ALONE
         for state in self.by_site.values():
             state.processes = ALONE
 
     def finish(self) -> None:
-        """After the last batch, and :func:`settle`: what the processes have is put together."""
+        """Merge the data of all processes, after the last batch and :func:`settle`."""
         if self.processes.count == 1:
             return
         sites: dict[str, Site] = {}
         images = 0
-        sites_here = {n: s.site for n, s in self.by_site.items()}
-        mine: Any = (sites_here, self.skips, self.changing, self.images)
+        own_sites = {n: s.site for n, s in self.by_site.items()}
+        mine: Any = (own_sites, self.skips, self.changing, self.images)
         met = self.processes.meet(f"sites, {self._name}", mine)
         for theirs, skips, changing, count in met:
             for name, site in theirs.items():
@@ -318,30 +319,30 @@ class States:
             state.share()
 
     def clear(self) -> None:
-        """Let go of all activations."""
+        """Discard all activations."""
         self.by_site = {}
         self._pilots = {}
 
     @property
     def values(self) -> int:
-        """Values of whole maps that are to be looked at."""
+        """Number of values in the whole maps of examined sites."""
         return sum(maps.numel() for state in self.examined() for maps in state.samples.maps)
 
     def examined(self) -> list[State]:
-        """States of the sites that were not skipped, in the order of the network."""
-        alone = self.processes.count == 1
+        """Return the states of the sites that were not skipped, in network order."""
+        is_single = self.processes.count == 1
         return [
             state
             for name, state in self.by_site.items()
             if name not in self.skips
-            and (state.counted is not None or state.samples.maps or not alone)
+            and (state.counted is not None or state.samples.maps or not is_single)
         ]
 
 
 def settle(*several: States) -> None:
-    """Rounds until all processes have had their last batch; states of one pass go together."""
-    over = several[0].processes.count == 1
-    while not over:
-        over = True
-        for states in several:  # each in every round, as where there still are batches
-            over &= states.round(last=True)
+    """Run rounds until every process has had its last batch; pass all states of one pass."""
+    is_done = several[0].processes.count == 1
+    while not is_done:
+        is_done = True
+        for states in several:  # all of them in each round, as processes with batches do
+            is_done &= states.round(last=True)

@@ -1,4 +1,4 @@
-"""Probe ``influence``: what does the padding do to the predictions? (PAN section 4)"""
+"""Probe ``influence``: how does the padding affect the predictions? (PAN section 4)"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The classes whose odds the swap changes: the two sides of the paper's Table 3."""
+"""View of the classes whose odds a swap changes: the two sides of the paper's Table 3."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
 ROWS = 30
-"""Classes that a side of that table shows."""
+"""Maximum number of rows per side of the table."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """A class whose odds change beyond the threshold."""
+    """Class whose odds change beyond the threshold."""
 
     name: str
     odds: str
@@ -28,7 +28,7 @@ class ClassRow:
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """One side of Table 3; ``left_out`` classes are beyond the threshold and not shown."""
+    """One side of Table 3; ``left_out`` is the number of shifted classes that are not shown."""
 
     caption: str
     rows: tuple[ClassRow, ...]
@@ -36,27 +36,28 @@ class Classes:
 
 
 def signed(value: float) -> str:
-    """Log-odds to three decimals, with their sign."""
-    return f"{value:+.3f}".replace("-", MINUS) if math.isfinite(value) else _endless(value)
+    """Format log-odds with a sign and three decimals."""
+    return f"{value:+.3f}".replace("-", MINUS) if math.isfinite(value) else _non_finite(value)
 
 
 def odds(log_odds: float) -> str:
-    """The odds that belong to log-odds."""
+    """Format the odds that correspond to log-odds."""
     if not math.isfinite(log_odds):
-        return "0" if log_odds < 0 else _endless(log_odds)
+        return "0" if log_odds < 0 else _non_finite(log_odds)
     return f"{math.exp(log_odds):.3f}" if log_odds < 9 else f"{math.exp(min(log_odds, 700)):.3g}"
 
 
-def _endless(value: float) -> str:
+def _non_finite(value: float) -> str:
     return "undefined" if math.isnan(value) else "∞" if value > 0 else f"{MINUS}∞"
 
 
 def beyond(log_odds: Sequence[float]) -> list[int]:
-    """Numbers of the classes whose odds, or the inverse of them, exceed the threshold."""
+    """Return the classes whose absolute log-odds exceed the threshold."""
     return [c for c, value in enumerate(log_odds) if abs(value) > SHIFTED]
 
 
 def classes(audit: Audit, influence: Influence) -> tuple[Classes, ...]:
+    """Build both sides of the table: classes with odds below 1, and above 1."""
     ratios = influence.log_odds
     found = sorted(beyond(ratios), key=lambda c: ratios[c])
     sides = (

@@ -1,4 +1,4 @@
-"""Counts of what each plan does to the outputs, and the figures of each plan (PAN section 4)."""
+"""Comparison of each plan's outputs to the original outputs (PAN section 4)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from pytest_pan.instrument.processes import Processes
 from pytest_pan.probes import outputs
 from pytest_pan.probes.influence.records import SHIFTED, Influence, Sample
-from pytest_pan.probes.influence.tallies import Tally, in_order, right, right5
+from pytest_pan.probes.influence.tallies import Tally, correct, count_top5_correct, in_order
 from pytest_pan.probes.observer import Pass
 from pytest_pan.probes.outputs import Reading
 from pytest_pan.records.errors import InputError
@@ -23,7 +23,7 @@ from pytest_pan.stats import intervals, odds, subsamples
 
 @dataclass
 class Compared:
-    """The outputs of some images, of the original pass and of each plan's."""
+    """Outputs of some images, from the original pass and from each plan."""
 
     before: Reading
     after: list[Reading]
@@ -37,12 +37,14 @@ class Counts:
 
     tallies: list[Tally]
     sums: odds.ClassSums = field(default_factory=odds.ClassSums)
-    right: int = 0
-    right5: int = 0
+    correct: int = 0
+    top5_correct: int = 0
     images: int = 0
     labelled: int = 0
     objects: int = 0
     task: str = ""
+    outputs: str = ""
+    """How the outputs were read."""
     notes: tuple[str, ...] = ()
     skips: dict[int, str] = field(default_factory=dict)
 
@@ -50,16 +52,17 @@ class Counts:
         for mine, theirs in zip(self.tallies, other.tallies, strict=True):
             mine.merge(theirs)
         self.sums.merge(other.sums)
-        for name in ("right", "right5", "images", "labelled", "objects"):
+        for name in ("correct", "top5_correct", "images", "labelled", "objects"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.outputs = self.outputs or other.outputs
         self.task, self.notes = self.task or other.task, self.notes or other.notes
         self.skips |= other.skips
 
 
 class Comparison:
-    """Counts what each plan does to the outputs; :meth:`findings` at the end.
+    """Counts the effects of each plan on the outputs; :meth:`findings` summarises them.
 
-    ``skips`` names images whose outputs are not finite: they count for no plan.
+    Images without finite outputs under every plan are listed in ``skips`` and count for no plan.
     """
 
     def __init__(self, plans: Sequence[Plan], *, seed: int = 0, label_classes: int = 0) -> None:
@@ -69,31 +72,33 @@ class Comparison:
 
     @property
     def images(self) -> int:
-        """Images counted."""
+        """Number of images counted."""
         return self._counts.images
 
     @property
     def task(self) -> str:
-        """What the outputs are, after the first batch."""
+        """Task of the outputs, known after the first batch."""
         return self._counts.task
 
     @property
     def notes(self) -> tuple[str, ...]:
+        """Notes on the labels."""
         return self._counts.notes
 
     @property
     def skips(self) -> dict[str, str]:
-        """Images that count for nothing, by name, and why."""
+        """Images that were left out, with the reason."""
         return {f"image {number}": why for number, why in sorted(self._counts.skips.items())}
 
     def keep_padding(self, plan: Plan, site: str, why: str) -> None:
-        """Note a site whose padding the plan could not swap."""
+        """Record a site whose padding the plan could not swap."""
         self._counts.tallies[self._plans.index(plan)].skips[site] = why
 
     def add(self, compared: Compared, first: int) -> None:
-        """Count the outputs of some images, the first of which has number ``first``."""
+        """Count the outputs of some images, the first of which has index ``first``."""
         before, after, images = compared.before, compared.after, compared.images
         self._counts.task = before.task
+        self._counts.outputs = before.description
         labels = self._labels(before, compared.labels, first)
         self._counts.objects += sum(
             len(image["scores"]) for reading in (before, *after) for image in reading.boxes
@@ -124,16 +129,16 @@ class Comparison:
         shares = outputs.probabilities(before)
         if shares is not None:
             counts.sums.add(shares, drawn)
-        hits = right(before, labels)
+        hits = correct(before, labels)
         if hits is not None:
             counts.labelled += len(hits)
-            counts.right += int(hits.sum())
-            counts.right5 += right5(before, labels)
+            counts.correct += int(hits.sum())
+            counts.top5_correct += count_top5_correct(before, labels)
         for tally, reading in zip(self._counts.tallies, after, strict=True):
             tally.add(before, reading, images, labels, drawn, indices)
 
     def share(self, processes: Processes) -> None:
-        """Put together what the processes have of it."""
+        """Merge the counts of all processes."""
         first, *others = processes.meet("comparison", self._counts)
         for other in others:
             first.merge(other)
@@ -141,17 +146,17 @@ class Comparison:
 
     @property
     def has_outputs(self) -> bool:
-        """Whether there was anything to compare: a detector may have detected nothing."""
+        """Whether there is anything to compare: a detector may have found no object."""
         return self.task != "detection" or self._counts.objects > 0
 
     def _labels(self, before: Reading, labels: Tensor | None, first: int) -> Tensor | None:
-        """The labels, if they are of the model's classes; an error for one outside them."""
+        """Return the labels if they match the model's classes; raise InputError if out of range."""
         if labels is None or before.task != "classification" or before.classes is None:
             return labels
         if self._label_classes not in (0, before.classes):
-            theirs = f"{self._label_classes} classes of the images' labels"
             self._counts.notes = (
-                f"{theirs} are not the model's {before.classes}: labels not used",
+                f"labels ignored: they have {self._label_classes} classes, the model has "
+                f"{before.classes}",
             )
             return None
         bad = ((labels < 0) | (labels >= before.classes)).nonzero().flatten()
@@ -161,20 +166,20 @@ class Comparison:
                 where=f"image {first + int(bad[0])}",
                 got=str(int(labels[bad[0]])),
                 allowed=f"0 to {before.classes - 1}",
-                next="Map the data set's labels to the model's classes, or leave them out.",
+                next="Map the data set's labels to the model's classes, or omit them.",
             )
         return labels
 
     def _finite(self, before: Reading, after: Sequence[Reading], first: int) -> Tensor:
-        """Samples whose outputs are finite under every plan: (N,) bool."""
+        """Return which samples have finite outputs under every plan: (N,) bool."""
         names = [Pass(plan=plan).name for plan in self._plans]
         readings = {"original": before, **dict(zip(names, after, strict=True))}
-        keep, named = outputs.finite_in_all(readings)
-        self._counts.skips |= {first + place: why for place, why in named.items()}
+        keep, reasons = outputs.finite_in_all(readings)
+        self._counts.skips |= {first + place: why for place, why in reasons.items()}
         return keep
 
     def findings(self) -> tuple[Influence, ...]:
-        """What each plan did, in the order of the plans."""
+        """Return the effect of each plan, in the order of the plans."""
         pairs = zip(self._plans, self._counts.tallies, strict=True)
         return tuple(self._influence(plan, tally) for plan, tally in pairs)
 
@@ -190,6 +195,7 @@ class Comparison:
         return Influence(
             plan=plan,
             images=counts.images,
+            outputs=counts.outputs,
             log_odds=middle,
             log_odds_low=low,
             log_odds_high=high,
@@ -197,10 +203,10 @@ class Comparison:
             top5_flips=tally.top5,
             flips_to_right=tally.to_right if known else None,
             flips_to_wrong=tally.to_wrong if known else None,
-            accuracy=tally.right / counts.labelled if known else None,
-            accuracy_before=counts.right / counts.labelled if known else None,
-            top5_accuracy=tally.right5 / counts.labelled if known else None,
-            top5_accuracy_before=counts.right5 / counts.labelled if known else None,
+            accuracy=tally.correct / counts.labelled if known else None,
+            accuracy_before=counts.correct / counts.labelled if known else None,
+            top5_accuracy=tally.top5_correct / counts.labelled if known else None,
+            top5_accuracy_before=counts.top5_correct / counts.labelled if known else None,
             sample_influence=tally.affected.quantile(0.99),
             intervals=self._intervals(tally),
             distances=deciles,
@@ -210,9 +216,10 @@ class Comparison:
         )
 
     def excess_interval(self, plan: int, draws: Sequence[int]) -> Interval:
-        """Interval of a plan's largest |log-odds| less the mean of the draws', by their numbers.
+        """Return the interval of a plan's largest |log-odds| minus the mean over the draws.
 
-        The same subsamples for all of them, so that what they have in common cancels.
+        ``plan`` and ``draws`` are positions of plans. All use the same subsamples, so that common
+        variation cancels.
         """
         sums = self._counts.sums
         figures = odds.largest(self._counts.tallies[plan].sums, sums)
@@ -222,20 +229,20 @@ class Comparison:
         return float(low), float(high)
 
     def _intervals(self, tally: Tally) -> dict[str, tuple[float, float]]:
-        """By measure, the bootstrap interval over images of what this plan does."""
+        """Return the intervals over images of this plan's figures, by measure."""
         found: dict[str, tuple[float, float]] = {}
         counts, seed = self._counts, self._seed
-        several = counts.images >= LEAST_IMAGES
-        if counts.sums and several:
-            found["log_odds_shift"] = _above_0(odds.largest(tally.sums, counts.sums))
-            found["classes_shifted"] = _above_0(odds.shifted(tally.sums, counts.sums, SHIFTED))
+        has_enough = counts.images >= LEAST_IMAGES
+        if counts.sums and has_enough:
+            found["log_odds_shift"] = _non_negative(odds.largest(tally.sums, counts.sums))
+            found["classes_shifted"] = _non_negative(odds.shifted(tally.sums, counts.sums, SHIFTED))
         if tally.changes:
             low, high = intervals.of_mean(in_order(tally.changes), seed=seed, within=(0, 1))
             found["prediction_flips"] = low * counts.images, high * counts.images
         if tally.losses:
             losses = in_order(tally.losses)
             found["accuracy_drop"] = intervals.of_mean(losses, seed=seed, within=(-1, 1))
-        if tally.affected.distances and several:
+        if tally.affected.distances and has_enough:
             numbers = sorted(tally.affected.distances)
             groups = subsamples.group_of(0, numbers[-1] + 1, seed)[numbers]
             moved = tally.affected.in_order()
@@ -243,7 +250,8 @@ class Comparison:
         return found
 
 
-def _above_0(figures: list[Tensor]) -> Interval:
+def _non_negative(figures: list[Tensor]) -> Interval:
+    """Return the subsample interval of non-negative figures, cut off at 0."""
     low, high = (max(float(end), 0.0) for end in subsamples.interval(*figures))
     return low, high
 

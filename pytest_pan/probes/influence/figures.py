@@ -1,7 +1,8 @@
-"""The measures of the probe ``influence``: figures of the PANs beside the random control."""
+"""Computation of the measures of the probe ``influence``, with the random control."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -12,10 +13,10 @@ from pytest_pan.records.measures import Control, Interval, Measured
 from pytest_pan.records.neurons import Neuron
 
 
-def of_outputs(
+def output_measures(
     found: Sequence[Influence], comparison: Comparison, classes: Sequence[str]
 ) -> list[Measured]:
-    """Return the measures of what the PANs' plan, the first of those found, did to the outputs."""
+    """Return the measures of the effect of the PAN plan, which is ``found[0]``, on the outputs."""
     pan = found[0]
     places = [
         place
@@ -23,15 +24,16 @@ def of_outputs(
         if i.plan.seed is not None and (i.plan.size or not pan.plan.size)
     ]
     draws = [found[place] for place in places]
+    sizes = draws[0].plan.size or 0 if draws else 0, pan.plan.size or 0
     measured: list[Measured] = []
     if pan.log_odds:
-        shift = _controlled("log_odds_shift", pan, draws, _largest)
+        shift = _controlled("log_odds_shift", pan, draws, sizes, _largest)
         by_class, intervals = _by_class(pan, classes)
         measured = [
             replace(shift, classes=by_class, intervals=intervals),
-            _controlled("classes_shifted", pan, draws, _shifted),
+            _controlled("classes_shifted", pan, draws, sizes, _shifted),
         ]
-        if draws and shift.control is not None:
+        if shift.control is not None and shift.control.is_fair:
             excess = Measured(
                 measure="log_odds_excess",
                 value=shift.control.excess,
@@ -39,38 +41,48 @@ def of_outputs(
             )
             measured.insert(1, excess)
     if pan.prediction_flips is not None:
-        measured.append(_controlled("prediction_flips", pan, draws, _flips))
-    measured.append(_controlled("sample_influence", pan, draws, lambda i: i.sample_influence))
+        measured.append(_controlled("prediction_flips", pan, draws, sizes, _flips))
+    measured.append(_controlled("sample_influence", pan, draws, sizes, _moved))
     if pan.accuracy is not None:
-        measured.append(_controlled("accuracy_drop", pan, draws, _drop))
+        measured.append(_controlled("accuracy_drop", pan, draws, sizes, _drop))
     return measured
 
 
 def _controlled(
-    name: str, pan: Influence, draws: Sequence[Influence], figure: Callable[[Influence], float]
+    name: str,
+    pan: Influence,
+    draws: Sequence[Influence],
+    sizes: tuple[int, int],
+    figure: Callable[[Influence], float],
 ) -> Measured:
     interval = pan.intervals.get(name)
     low, high = interval or (None, None)
     drawn = tuple(figure(draw) for draw in draws)
-    control = Control(value=figure(pan), draws=drawn, low=low, high=high)
+    control = Control(
+        value=figure(pan), draws=drawn, low=low, high=high, drawn=sizes[0], pans=sizes[1]
+    )
     return Measured(measure=name, value=control.value, control=control, interval=interval)
 
 
 def _largest(influence: Influence) -> float:
-    return max(map(abs, influence.log_odds))
+    known = [abs(value) for value in influence.log_odds if not math.isnan(value)]
+    return max(known, default=math.nan)
 
 
 def _by_class(
     pan: Influence, classes: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, Interval]]:
-    """By class its |log-odds| and their interval; of two of one name (ImageNet has two cranes)
-    those of the one that moves more.
+    """Return |log-odds| and its interval by class name.
+
+    If several classes have the same name (ImageNet has two cranes), the most shifted one counts.
     """
     sizes: dict[str, float] = {}
     intervals: dict[str, Interval] = {}
     rows = zip(pan.log_odds, pan.log_odds_low, pan.log_odds_high, strict=True)
     for index, (middle, low, high) in enumerate(rows):
-        name = name_of(classes, index)
+        name = class_label(classes, index)
+        if math.isnan(middle):
+            continue
         if abs(middle) >= sizes.get(name, 0.0):
             sizes[name] = abs(middle)
             least = max(low, -high, 0.0)
@@ -86,12 +98,16 @@ def _flips(influence: Influence) -> float:
     return float(influence.prediction_flips or 0)
 
 
+def _moved(influence: Influence) -> float:
+    return influence.sample_influence
+
+
 def _drop(influence: Influence) -> float:
     return (influence.accuracy_before or 0.0) - (influence.accuracy or 0.0)
 
 
-def of_origins(neurons: Sequence[Neuron], origins: Origins) -> list[Measured]:
-    """Return the measures of where these PANs' sides come from, and the floor."""
+def origin_measures(neurons: Sequence[Neuron], origins: Origins) -> list[Measured]:
+    """Return the measures of the PANs' origins, and the floor."""
     count, floor, intervals = len(neurons), origins.floor(), origins.intervals(neurons)
     shares = {
         "nascent_fraction": sum(bool(neuron.nascent) for neuron in neurons),
@@ -107,37 +123,53 @@ def of_origins(neurons: Sequence[Neuron], origins: Origins) -> list[Measured]:
     return measured
 
 
-def name_of(classes: Sequence[str], index: int) -> str:
-    """A class by its name, or by its number where names are not known."""
+def class_label(classes: Sequence[str], index: int) -> str:
+    """Return the name of a class, or its number if it has none."""
     return classes[index] if index < len(classes) else str(index)
 
 
-def notes_on(found: Sequence[Influence], comparison: Comparison) -> list[str]:
-    """Return what weakens or explains the figures of the outputs."""
+def output_notes(found: Sequence[Influence], comparison: Comparison) -> list[str]:
+    """Return notes on what weakens or explains the figures of the outputs."""
     notes = []
     pan, every = found[0], found[-1]
-    if not pan.log_odds:
+    if comparison.task == "features":
+        notes.append(
+            f"no odds and no predictions: the outputs, {pan.outputs}, may be classes by pixel or "
+            "not; set pan_task = segmentation, or pick logits by the fixture pan_outputs"
+        )
+    elif not pan.log_odds:
         notes.append(
             f"no odds: the outputs are {comparison.task}s, which have no class probabilities"
         )
+    if "probabilities" in pan.outputs:
+        notes.append(f"the outputs are {pan.outputs} already: no softmax or sigmoid was applied")
+    if unknown := sum(math.isnan(value) for value in pan.log_odds):
+        notes.append(
+            f"{unknown} of {len(pan.log_odds)} classes have no odds: all images together give them "
+            "a probability below 1e-30"
+        )
     if len(pan.log_odds) == 1:
-        notes.append("one class: its probability is taken as a yes or no (sigmoid)")
+        notes.append("single class: treated as a binary decision (sigmoid)")
     if not comparison.has_outputs:
-        notes.append("nothing was detected, with or without swaps: no figures of the outputs")
+        notes.append("no figures of the outputs: no object was detected under any plan")
     if comparison.skips:
-        notes.append(f"{len(comparison.skips)} images left out: outputs not finite under a plan")
+        notes.append(
+            f"{len(comparison.skips)} images left out: non-finite outputs under at least one plan"
+        )
     kept = [site for site in pan.plan.channels or {} if site in pan.not_swappable]
     if kept:
         count = sum(len((pan.plan.channels or {})[site]) for site in kept)
-        notes.append(f"{count} of {pan.plan.size} PANs could not be swapped: too small a map")
+        notes.append(f"{count} of {pan.plan.size} PANs could not be swapped: the map is too small")
     notes += comparison.notes
     if every.not_swappable:
         count = len(every.not_swappable)
-        notes.append(f"{count} layers keep their padding under {every.plan.name}: too small a map")
+        notes.append(
+            f"{count} layers keep their padding under {every.plan.name}: the map is too small"
+        )
     draws = [i for i in found if i.plan.seed is not None]
     if draws and draws[0].plan.size != pan.plan.size:
         drawn = f"{draws[0].plan.size} neurons for {pan.plan.size} PANs"
-        notes.append(f"random draws have {drawn}: some layers have too few others")
+        notes.append(f"random draws have {drawn}: some layers have too few non-PANs")
     if len(draws) < 2:
-        notes.append(f"{len(draws)} random draws: too few to say what is more than chance")
+        notes.append(f"{len(draws)} random draws: too few to distinguish the effect from chance")
     return notes

@@ -1,4 +1,4 @@
-"""Runs the plans beside the original pass and compares the outputs (PAN section 4)."""
+"""Observer of the probe ``influence``: compares the plans to the original pass (PAN section 4)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pytest_pan.probes.influence.own_padding import OwnPadding
 from pytest_pan.probes.influence.records import Influence, InfluenceFindings
 from pytest_pan.probes.observer import ORIGINAL, Context, Found, Observer, Part, Pass
 from pytest_pan.probes.outputs import Reading
+from pytest_pan.probes.scores import in_form
 from pytest_pan.probes.swaps import plans
 from pytest_pan.records.audit import Audit, Skip
 from pytest_pan.records.errors import InputError
@@ -23,9 +24,9 @@ from pytest_pan.records.neurons import Neuron
 
 
 class InfluenceObserver(Observer):
-    """Keeps the original pass's outputs; swaps when the PANs are known.
+    """Stores the original outputs, then runs the plans once the PANs are known.
 
-    What the original pass gave is not run again, unless it did not fit in memory.
+    The original pass runs again only if its results did not fit in memory.
     """
 
     def __init__(self, context: Context) -> None:
@@ -72,9 +73,13 @@ class InfluenceObserver(Observer):
             mode=settings.mode,
             seed=settings.seed,
         )
-        kept = self._own.is_complete and context.original.is_complete
-        kept &= not context.activations.bounded
-        if all(context.processes.meet("kept", kept)):
+        seen, *others = context.processes.meet("class scores", context.original.scores)
+        for other in others:
+            seen.merge(other)
+        context.original.scores = seen
+        is_kept = self._own.is_complete and context.original.is_complete
+        is_kept &= not context.activations.bounded
+        if all(context.processes.meet("kept", is_kept)):
             self._origins.take_own(context.activations, self._own)
             self._own.drop()
             return self._plans
@@ -108,12 +113,12 @@ class InfluenceObserver(Observer):
         reading = outputs.read(output, self._context.settings.task, self._context.pick)
         if len(reading) != len(part):
             raise InputError(
-                "the model does not return one output for each image",
+                "the model does not return one output per image",
                 got=f"{len(reading)} outputs for {len(part)} images",
-                allowed="as many, in the order of the images",
-                next="Override the fixture pan_outputs with a function that picks them.",
+                allowed="one output per image, in the same order",
+                next="Override the fixture pan_outputs with a function that returns them.",
             )
-        self._readings[this.name] = reading
+        self._readings[this.name] = in_form(reading, self._context.original.scores.form)
 
     def end(self, part: Part) -> None:
         if self._comparison is None or self._origins is None:
@@ -122,6 +127,7 @@ class InfluenceObserver(Observer):
         before = self._readings.get(ORIGINAL.name)
         if before is None:
             before = self._context.original.take(part.first, len(part))
+            before = in_form(before, self._context.original.scores.form)
         after = [self._readings[this.name] for this in self._plans]
         self._comparison.add(Compared(before, after, part.images, part.labels), part.first)
         self._origins.end()
@@ -141,22 +147,25 @@ class InfluenceObserver(Observer):
             raise RuntimeError("findings before the passes")
         _check_any(comparison)
         found = comparison.findings()
-        named = origins.named(known.neurons)
-        notes = figures.notes_on(found, comparison)
+        neurons = origins.with_origins(known.neurons)
+        notes = figures.output_notes(found, comparison)
         classes = tuple(self._context.classes)
         if classes and found[0].log_odds and len(classes) != len(found[0].log_odds):
             notes.append(
-                f"{len(classes)} class names for {len(found[0].log_odds)} classes: not used"
+                f"class names ignored: {len(classes)} names for {len(found[0].log_odds)} classes"
             )
             classes = ()
-        answered = [neuron for neuron in named if neuron.site in origins.answered]
-        if len(answered) < len(named):
-            count = len(named) - len(answered)
-            notes.append(f"the origin of {count} of {len(named)} PANs is open: not swappable there")
-        measured = self._measured(found, answered, named, classes)
+        resolved = [neuron for neuron in neurons if neuron.site in origins.resolved]
+        if len(resolved) < len(neurons):
+            count = len(neurons) - len(resolved)
+            notes.append(
+                f"the origin of {count} of {len(neurons)} PANs is unknown: the padding of their "
+                "layers cannot be swapped"
+            )
+        measured = self._measured(found, resolved, neurons, classes)
         return Found(
             findings=InfluenceFindings(found),
-            neurons=named,
+            neurons=neurons,
             measures={m.measure: m for m in measured},
             classes=classes,
             notes=tuple(notes),
@@ -169,23 +178,25 @@ class InfluenceObserver(Observer):
     def _measured(
         self,
         found: Sequence[Influence],
-        answered: Sequence[Neuron],
-        named: Sequence[Neuron],
+        resolved: Sequence[Neuron],
+        neurons: Sequence[Neuron],
         classes: Sequence[str],
     ) -> list[Measured]:
         comparison, origins = self._comparison, self._origins
         if comparison is None or origins is None:
             return []
-        measured = figures.of_origins(answered, origins) if answered or not named else []
+        measured = []
+        if resolved or not neurons:
+            measured = figures.origin_measures(resolved, origins)
         if not _swaps_nothing(found[0]) and comparison.has_outputs:
-            measured = [*figures.of_outputs(found, comparison, classes), *measured]
+            measured = [*figures.output_measures(found, comparison, classes), *measured]
         if comparison.images < LEAST_IMAGES:
             measured = [replace(each, interval=None, intervals={}) for each in measured]
         return measured
 
 
 def _swaps_nothing(pan: Influence) -> bool:
-    """Whether there are PANs and none could be swapped: that would look like no effect."""
+    """Return whether there are PANs but none could be swapped, which would look like no effect."""
     channels = pan.plan.channels or {}
     return bool(pan.plan.size) and set(channels) <= set(pan.not_swappable)
 
@@ -195,6 +206,6 @@ def _check_any(comparison: Comparison) -> None:
         where, why = next(iter(comparison.skips.items()), ("", ""))
         raise InputError(
             "no image has finite outputs under every plan",
-            got=f"{len(comparison.skips)} without, first {where}: {why}",
-            next="Are the images scaled as in training?",
+            got=f"{len(comparison.skips)} images with non-finite outputs, first {where}: {why}",
+            next="Check that the images are normalised as in training.",
         )

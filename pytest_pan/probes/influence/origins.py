@@ -1,12 +1,12 @@
-"""Where a PAN gets it from: its own layer's padding, or an earlier one's; and the method's floor.
+"""Origins of PAN sides, in a layer's own padding or in earlier layers, and the floor of the method.
 
-The raw output that decides whether a neuron is a PAN depends on its own padding only in that one
-call. So two forward passes, which a comparison of plans makes anyway, answer for all layers at
-once. In the original pass each layer's border lines are computed a second time with the layer's own
-padding swapped, and not passed on: a side that goes is *nascent*. In the pass with every padding
-swapped the output before the swap has its own padding and none of the earlier ones': a side that
-stayed before and goes here is *downstream*. The output after the swap gives the *floor*, the PANs
-that the method finds where there is no padding to see.
+A neuron's raw output depends on its layer's own padding only through that one call. So two forward
+passes, which the comparison of plans runs anyway, answer the question for all layers at once. In
+the original pass, each layer's border lines are computed again with only its own padding swapped:
+a PAN side that disappears is *nascent*. In the pass with every padding swapped, the output before
+the layer's own swap still has its own padding but no earlier padding: a side that remained in the
+first test and disappears here is *downstream*. The output after the swap gives the *floor*, the
+PANs that the method reports although there is no padding.
 """
 
 from __future__ import annotations
@@ -22,26 +22,27 @@ from pytest_pan.instrument.tap import ConvCall
 from pytest_pan.probes.activations.states import States, settle
 from pytest_pan.probes.influence.own_padding import OwnPadding
 from pytest_pan.probes.pans import subsampling
-from pytest_pan.probes.pans.detection import statistics_of
+from pytest_pan.probes.pans.detection import finite_statistics
 from pytest_pan.records.measures import LEAST_IMAGES, Interval
 from pytest_pan.records.neurons import Neuron, Side
 from pytest_pan.records.sites import Site
 from pytest_pan.stats import labels
 from pytest_pan.stats.ks import KS
+from pytest_pan.stats.subsamples import Subsample
 
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """What the method finds where there is no padding to see."""
+    """PANs that the method reports when every padding is swapped."""
 
     pans: int
     neurons: int
     interval: Interval | None
-    """Of the share; None where there were no subsamples."""
+    """Interval of the share of PANs; None without subsamples."""
 
 
 class Origins:
-    """Watches the original pass and the pass with every padding swapped."""
+    """Collects activations of the original pass and of the pass with every padding swapped."""
 
     def __init__(
         self,
@@ -54,8 +55,10 @@ class Origins:
         mode: str,
         seed: int = 0,
     ) -> None:
-        """``states(part, name)`` makes empty states that may take the part-th part of the memory;
-        ``mode`` is the padding swapped in, ``seed`` deals images out to subsamples.
+        """Prepare the states.
+
+        ``states(part, name)`` creates empty states limited to 1/part of the memory. ``mode`` is
+        the padding swapped in, ``seed`` assigns images to subsamples.
         """
         self._seed, self._mode = seed, mode
         self._sites = {site.name: site for site in sites}
@@ -71,13 +74,11 @@ class Origins:
         self._part: list[tuple[States, str, Tensor]] = []
         self._batch: list[tuple[States, str, Tensor]] = []
         self._has_own = False
-        self.answered: frozenset[str] = frozenset()
-        """Sites whose PANs' origin is known, after :meth:`named`."""
+        self.resolved: frozenset[str] = frozenset()
+        """Sites whose PANs have known origins; set by :meth:`with_origins`."""
 
     def take_own(self, activations: States, own: OwnPadding) -> None:
-        """Take what the original pass gave, with the lines that the site's own padding decides
-        as they are when that is swapped.
-        """
+        """Add the original activations with the border lines replaced by their swapped values."""
         for name, channels in self._channels.items():
             maps = own.maps(name, activations.by_site[name].samples.maps, channels)
             if maps is not None:
@@ -88,73 +89,73 @@ class Origins:
         self._has_own = True
 
     def see_original(self, call: ConvCall) -> None:
-        """A convolution of the original pass, where that runs again for want of memory."""
+        """Observe a convolution of the original pass, if that pass runs again."""
         channels = self._channels.get(call.name)
         if channels is None or self._has_own:
             return
         try:
-            aside = replace(call, output=call.output.clone())
-            swapped = repad(aside, channels, self._mode, self._generator)
+            copied = replace(call, output=call.output.clone())
+            repad(copied, channels, self._mode, self._generator)
         except NotSwappableError:
             return
-        self._keep(self._own, call.name, _batch(swapped)[:, channels])
+        self._keep(self._own, call.name, copied.maps[:, channels])
 
     def see_every(self, call: ConvCall, *, is_swapped: bool) -> None:
-        """A convolution of the pass that swaps every padding, before and after its own swap."""
+        """Observe a convolution of the pass that swaps every padding, before or after its swap."""
         channels = self._channels.get(call.name)
         if is_swapped:
-            self._keep(self._floor, call.name, _batch(call.output).clone())
+            self._keep(self._floor, call.name, call.maps.clone())
         elif channels is not None:
-            self._keep(self._earlier, call.name, _batch(call.output)[:, channels])
+            self._keep(self._earlier, call.name, call.maps[:, channels])
 
-    def _keep(self, where: States, name: str, output: Tensor) -> None:
+    def _keep(self, states: States, name: str, output: Tensor) -> None:
         if name in self._sites:
-            self._part.append((where, name, output.detach()))
+            self._part.append((states, name, output.detach()))
 
     def begin(self, first: int) -> None:
-        """Start of the passes over images from number ``first`` on, whose draws of noise follow."""
+        """Start the passes over the images from index ``first`` on, which seeds the noise."""
         self._generator.manual_seed(first)
         self._part = []
 
     def end(self) -> None:
-        """All passes over some images are through."""
+        """Finish the passes over some images."""
         self._batch += self._part
         self._part = []
 
     def end_batch(self, first: int, images: int) -> None:
-        """Add what the passes over the batch that begins with image ``first`` gave."""
-        for where, name, output in self._batch:
+        """Add the outputs of the batch that starts with image ``first``."""
+        for states, name, output in self._batch:
             site = replace(self._sites[name], channels=output.shape[1])
-            where.add(site, output, first, owned=True)
+            states.add(site, output, first, owned=True)
         self._batch = []
         for states in self._open:
             states.end_batch(images)
 
     @property
     def _open(self) -> tuple[States, ...]:
-        """The states that the passes over the images fill."""
+        """States that the current passes fill."""
         rest = (self._earlier, self._floor)
         return rest if self._has_own else (self._own, *rest)
 
     def finish(self) -> None:
-        """After the last batch: the processes put together what they have."""
+        """Merge the states of all processes after the last batch."""
         settle(*self._open)
         for states in (self._own, self._earlier, self._floor):
             states.finish()
 
-    def named(self, neurons: Iterable[Neuron]) -> tuple[Neuron, ...]:
-        """The neurons with their nascent and downstream sides.
+    def with_origins(self, neurons: Iterable[Neuron]) -> tuple[Neuron, ...]:
+        """Return the neurons with their nascent and downstream sides.
 
-        A side that consumes no padding is never nascent; a site that cannot be swapped, or is not
-        finite then, leaves both open.
+        A side that consumes no padding is never nascent. Neurons of a site that cannot be swapped,
+        or has non-finite values after the swap, are returned unchanged.
         """
         own, earlier = self._all_sides(self._own), self._all_sides(self._earlier)
-        self.answered = frozenset(own) & frozenset(earlier)
-        places: dict[str, int] = {}
+        self.resolved = frozenset(own) & frozenset(earlier)
+        positions: dict[str, int] = {}
         found = []
         for neuron in neurons:
-            at = places[neuron.site] = places.get(neuron.site, -1) + 1
-            if neuron.site not in self.answered:
+            at = positions[neuron.site] = positions.get(neuron.site, -1) + 1
+            if neuron.site not in self.resolved:
                 found.append(neuron)
                 continue
             stays = own[neuron.site][at] & neuron.type
@@ -164,68 +165,81 @@ class Origins:
         return tuple(found)
 
     def floor(self) -> Floor:
-        """PANs where every padding is swapped, over the sites that could be."""
+        """Return the PANs that remain when every padding is swapped, over the swappable sites."""
         found = self._statistics(self._floor)
         images = {site: self._floor.by_site[site].images for site in found}
-        near = {site: subsampling.near(found[site], self._theta, images[site]) for site in found}
-        again = subsampling.examine(self._floor, near, theta=self._theta, seed=self._seed)
+        candidates = {
+            site: subsampling.candidates(found[site], self._theta, images[site]) for site in found
+        }
+        stability = subsampling.examine(self._floor, candidates, theta=self._theta, seed=self._seed)
         return Floor(
-            pans=sum(int(each.pans.sum()) for each in near.values()),
+            pans=sum(int(each.pans.sum()) for each in candidates.values()),
             neurons=sum(ks.plus.shape[1] for ks in found.values()),
-            interval=again.intervals.get("pan_fraction"),
+            interval=stability.intervals.get("pan_fraction"),
         )
 
     def intervals(self, neurons: Sequence[Neuron]) -> dict[str, Interval]:
-        """Of the shares of these PANs that are nascent and downstream, as :meth:`named` says."""
+        """Return the intervals of the shares of nascent and downstream PANs, by measure."""
         if not neurons or subsampling.why_not(self._own) or subsampling.why_not(self._earlier):
             return {}
-        whole, again, plan = [], [], subsampling.plan_of(self._own.images)
+        whole, by_site, plan = [], [], subsampling.subsample_plan(self._own.images)
         for site in dict.fromkeys(neuron.site for neuron in neurons):
-            kept = [state.by_site[site] for state in (self._own, self._earlier)]
-            if min(state.images for state in kept) < LEAST_IMAGES:
+            pair = [states.by_site[site] for states in (self._own, self._earlier)]
+            if min(state.images for state in pair) < LEAST_IMAGES:
                 return {}
-            there = torch.arange(len(self._channels[site]), device=self._channels[site].device)
+            channels = torch.arange(len(self._channels[site]), device=self._channels[site].device)
             own, earlier = (
-                subsampling.sides(state, there, plan, self._theta, self._seed).cpu()
-                for state in kept
+                subsampling.pan_sides(state, channels, plan, self._theta, self._seed).cpu()
+                for state in pair
             )
-            here = [neuron for neuron in neurons if neuron.site == site]
-            of = torch.tensor([[side in neuron.type for neuron in here] for side in Side])
+            pans = [neuron for neuron in neurons if neuron.site == site]
+            in_type = torch.tensor([[side in neuron.type for neuron in pans] for side in Side])
             consumed = torch.tensor([side in _consuming(self._sites[site]) for side in Side])
-            nascent = (of & ~own & consumed[:, None]).any(1)
-            downstream = (of & own & ~earlier).any(1)
-            again.append(torch.stack([nascent, downstream]))
-            whole += [(bool(neuron.nascent), bool(neuron.downstream)) for neuron in here]
-        shares = torch.cat(again, 2).double().mean(2)
-        full = torch.tensor(whole).double().mean(0)
+            nascent = (in_type & ~own & consumed[:, None]).any(1)
+            downstream = (in_type & own & ~earlier).any(1)
+            by_site.append(torch.stack([nascent, downstream]))
+            whole += [(bool(neuron.nascent), bool(neuron.downstream)) for neuron in pans]
+        masks, full = torch.cat(by_site, 2), torch.tensor(whole)
         return {
-            name: subsampling.interval_of(float(full[at]), shares[at], plan)
+            name: _share_interval(full[:, at], masks[at], plan)
             for at, name in enumerate(("nascent_fraction", "downstream_fraction"))
         }
 
     def _all_sides(self, states: States) -> dict[str, list[Side]]:
-        """By site, the sides of each channel; without sites whose values are not all finite."""
+        """Return the PAN sides of each channel by site, without sites with non-finite values."""
         return {
             site: [Side(bits) for bits in labels.side_bits(labels.pans(ks, self._theta)).tolist()]
             for site, ks in self._statistics(states).items()
         }
 
     def _statistics(self, states: States) -> dict[str, KS]:
-        """By site, where all values are finite."""
+        """Return the statistics by site; sites with non-finite values are omitted."""
         values = states.values
         found = {
-            state.site.name: statistics_of(state, self._theta, values=values)
+            state.site.name: finite_statistics(state, self._theta, values=values)
             for state in states.examined()
         }
         return {site: ks for site, ks in found.items() if ks is not None}
 
 
+def _share_interval(whole: Tensor, masks: Tensor, plan: Sequence[Subsample]) -> Interval:
+    """Return the interval of the share of PANs that have a property: whole (K,), masks (S, K).
+
+    It has no width only if each PAN has the property in all subsamples or in none; else it is at
+    least one PAN wide on each side, and holds the share.
+    """
+    share, count = float(whole.double().mean()), len(whole)
+    low, high = subsampling.share_interval(share, masks.double().mean(1), plan)
+    if bool((masks == whole).all()):
+        return share, share
+    if high - low < 2 / count:
+        return max(min(low, share - 1 / count), 0.0), min(max(high, share + 1 / count), 1.0)
+    return low, high
+
+
 def _consuming(site: Site) -> Side:
+    """Return the sides on which the site consumes padding."""
     sides = Side(0)
     for side, amount in zip(Side, site.consumed, strict=True):
         sides |= side if amount else Side(0)
     return sides
-
-
-def _batch(output: Tensor) -> Tensor:
-    return output if output.dim() == 4 else output[None]

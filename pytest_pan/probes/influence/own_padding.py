@@ -1,7 +1,7 @@
-"""Every site's border lines with the site's own padding swapped, taken in the original pass.
+"""Border lines of each site with only its own padding swapped, computed in the original pass.
 
-Which neurons are PANs is not known before that pass has ended. So the lines are computed for all
-channels, which takes a small part of the pass, and those of the PANs are put into their maps later.
+The PANs are not known before that pass ends. So the lines are computed for all channels, which
+takes a small fraction of the pass, and those of the PANs are written into their maps later.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pytest_pan.instrument.tap import ConvCall
 
 
 class OwnPadding:
-    """The lines of all images, within ``memory`` bytes.
+    """Swapped border lines of all images, limited to ``memory`` bytes.
 
-    :attr:`is_complete` turns false for good when they do not fit.
+    :attr:`is_complete` becomes false permanently if they do not fit.
     """
 
     def __init__(self, mode: str, memory: int) -> None:
@@ -33,12 +33,12 @@ class OwnPadding:
         self.is_complete = True
 
     def begin(self, first: int) -> None:
-        """Start of the pass over images from number ``first`` on, whose draws of noise follow."""
+        """Start the pass over the images from index ``first`` on, which seeds the noise."""
         self._generator.manual_seed(first)
         self._part = []
 
     def see(self, call: ConvCall) -> None:
-        """A convolution of the original pass."""
+        """Compute the swapped border lines of a convolution of the original pass."""
         if not self.is_complete or why_not(call.kernel, call.pad, call.map):
             return
         try:
@@ -49,7 +49,7 @@ class OwnPadding:
         self._part.append((call.name, lines))
 
     def end(self, images: int) -> None:
-        """The pass over so many images is through."""
+        """Finish the pass over ``images`` images."""
         for site, lines in self._part:
             self._held += sum(each.block.nbytes for each in lines)
             self._by_site.setdefault(site, []).append(lines)
@@ -59,23 +59,23 @@ class OwnPadding:
             self.drop()
 
     def drop(self) -> None:
-        """Let go of all of it."""
+        """Discard all lines."""
         self._by_site.clear()
         self.is_complete = False
 
     def maps(self, site: str, maps: Sequence[Tensor], channels: Tensor) -> Tensor | None:
-        """Return the site's maps of these channels with the lines in them: (N, P, H, W).
+        """Return the site's maps of the channels with the swapped lines: (N, P, H, W).
 
-        ``maps`` are those of the original pass, (n, C, H, W) a batch; None where there are none, or
-        where the site's padding cannot be swapped.
+        ``maps`` are the maps of the original pass, (n, C, H, W) for each batch. Returns None if
+        there are none, or if the site's padding cannot be swapped.
         """
         if site in self._not_swappable or not maps:
             return None
         whole = torch.cat([batch[:, channels] for batch in maps])
-        done = 0
+        start = 0
         for lines in self._by_site.get(site, ()):
             count = len(lines[0].block) if lines else 0
             for each in lines:
-                each.of(channels).write(whole[done : done + count])
-            done += count
+                each.of(channels).write(whole[start : start + count])
+            start += count
         return whole

@@ -1,4 +1,4 @@
-"""Records of the probe ``influence``: what each plan did to the outputs. No torch."""
+"""Records of the probe ``influence``: effect of each plan on the outputs. No torch."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from typing import Any, ClassVar, Self
 from pytest_pan.records.plans import Plan
 
 SHIFTED = math.log(1.07)
-"""Log-odds beyond which a class counts as shifted: 7 %, as in the paper's Table 3."""
+"""Absolute log-odds beyond which a class counts as shifted: 7 %, as in the paper's Table 3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """An image whose output a plan changed much: ``before`` and ``after`` are classes."""
+    """One of the images whose output a plan changed most."""
 
     index: int
     distance: float
     """L1 between the logits, or the cosine distance of embeddings."""
     before: int | None = None
+    """Class predicted originally; ``after``: under the plan; ``label``: as labelled."""
     after: int | None = None
     label: int | None = None
     thumbnail: str = ""
-    """A small PNG in base64; empty where the images are not pictures."""
+    """Small PNG in base64; empty if the image has neither 1 nor 3 channels."""
 
     def to_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -36,42 +37,44 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Influence:
-    """What one plan did to the outputs, beside the original network on the same images."""
+    """Effect of one plan on the outputs, relative to the original network on the same images."""
 
     plan: Plan
     images: int
-    """Images (or, of segmentation, images all the same) whose outputs were finite throughout."""
+    """Number of images (not pixels) with finite outputs under every plan."""
+    outputs: str = ""
+    """How the outputs were read, for people: ``logits of 1,000 classes``."""
     log_odds: tuple[float, ...] = ()
-    """One a class: natural logarithm of the ratio of summed probabilities; empty for embeddings."""
+    """Natural logarithm of the ratio of summed probabilities, per class; empty without classes."""
     log_odds_low: tuple[float, ...] = ()
     log_odds_high: tuple[float, ...] = ()
-    """Ends of the 95 % bootstrap interval over images, one a class."""
+    """Ends of the 95 % bootstrap interval over images, per class."""
     prediction_flips: int | None = None
-    """Predictions that change: the first class of images, or of pixels in segmentation."""
+    """Changed predictions: the top class of images, or of pixels in segmentation."""
     top5_flips: int | None = None
-    """Images whose predicted class is no longer among the first five."""
+    """Images whose originally predicted class is no longer among the top five."""
     flips_to_right: int | None = None
     flips_to_wrong: int | None = None
-    """Of the images with labels, those that the plan corrects, and those it spoils."""
+    """Labelled images whose prediction becomes right, and wrong, under the plan."""
     accuracy: float | None = None
     accuracy_before: float | None = None
-    """Share of the images with labels that are right, under the plan and originally."""
+    """Accuracy on labelled images, under the plan and originally."""
     top5_accuracy: float | None = None
     top5_accuracy_before: float | None = None
-    """The same of the five likeliest classes."""
+    """Top-5 accuracy on labelled images, under the plan and originally."""
     sample_influence: float = 0.0
     """99th percentile over images of the distance between the outputs."""
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """By measure, the 95 % interval over images of this plan's figure."""
+    """95 % interval over images of this plan's figures, by measure."""
     distances: tuple[float, ...] = ()
-    """Deciles of that distance, from the smallest to the largest: eleven numbers."""
+    """Deciles of that distance, minimum and maximum included: eleven numbers."""
     samples: tuple[Sample, ...] = ()
-    """The most affected images, most first."""
+    """Most affected images, in decreasing order of distance."""
     by_distance: tuple[float, ...] = ()
-    """Segmentation: share of pixels whose class stays, by distance to the border: sixteen equal
-    steps from there to the middle of the shorter side, fewer on maps too small for them."""
+    """Segmentation: share of pixels whose class is unchanged, by distance to the border, in sixteen
+    equal steps to the middle of the shorter side; fewer steps on small maps."""
     not_swappable: Mapping[str, str] = field(default_factory=dict)
-    """Sites that kept their padding, and why."""
+    """Sites whose padding could not be swapped, with the reason."""
 
     def to_json(self) -> dict[str, Any]:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -97,7 +100,7 @@ class Influence:
 
 @dataclass(frozen=True, slots=True)
 class InfluenceFindings:
-    """What every plan did, in order: the PANs', the random draws', every padding. A sequence."""
+    """Sequence of the effects of all plans: PANs, random draws, every padding."""
 
     is_top_level: ClassVar[bool] = True
 

@@ -1,4 +1,4 @@
-"""What the reports say of the predictions: lines for terminals, and the section of the page."""
+"""Influence in the reports: terminal lines and the section of the HTML page."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from pytest_pan.records.audit import Audit
 from pytest_pan.records.measures import Control
 
 PICTURES = (400_000, 200_000, 100_000, 0)
-"""Characters of pictures of samples in a page, shared among its audits; the next number where the
-page is too large."""
+"""Characters of thumbnails on a page, one limit per level; the audits share them."""
 
 LINES = 10
-"""Draws that get a line; the counts and the table have all of them."""
+"""Number of draws drawn as lines; the counts and the table include all draws."""
 
 Kind = Literal["pan", "draw", "whole"]
 
@@ -33,7 +32,7 @@ HEADINGS = (
     "largest |log-odds|",
     "classes beyond 7 %",
     "predictions that flip",
-    "out of the first five",
+    "out of the top five",
     "sample influence",
     "accuracy",
     "flips to right, to wrong",
@@ -42,7 +41,7 @@ HEADINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A plan: its name, its draw's seed, and a text for each of the headings."""
+    """Row of the plan table: name, seed of the draw, and one cell per heading."""
 
     name: str
     seed: str
@@ -50,8 +49,8 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A measure of the PANs beside the draws of random neurons."""
+class ControlRow:
+    """Row that compares a measure of the PANs to the draws of random neurons."""
 
     measure: str
     value: str
@@ -63,7 +62,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The figures of one padding mode: the PANs' plan beside the draws and the whole network."""
+    """Figures of one padding mode: the PAN plan, the draws and the whole network."""
 
     mode: str
     name: str
@@ -77,31 +76,31 @@ class Comparison:
 
     @property
     def kinds(self) -> set[str]:
-        """Kinds of the lines that are drawn."""
+        """Kinds of the lines in the graphs."""
         return {curve.kind for graph in self.graphs for curve in graph.curves}
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that the section shows of one audit."""
+    """Data of the section of one audit."""
 
     rows: tuple[Row, ...]
-    held: tuple[Held, ...]
+    controls: tuple[ControlRow, ...]
     caution: str
     is_single: bool
-    """Whether there are too few draws to tell anything by them."""
+    """Whether there are fewer than two draws, too few for a comparison."""
     has_odds: bool
     comparisons: tuple[Comparison, ...]
-    kept: tuple[tuple[str, tuple[str, ...]], ...]
-    """Why sites kept their padding, and which."""
+    not_swappable: tuple[tuple[str, tuple[str, ...]], ...]
+    """Sites whose padding could not be swapped, grouped by reason."""
     headings: tuple[str, ...] = HEADINGS
     most_lines: int = LINES
     size: tuple[int, int] = (graphs.GRAPH_WIDTH, graphs.GRAPH_HEIGHT)
-    """Of a graph's plot."""
+    """Size of a graph's plot."""
 
     @property
     def has_pictures(self) -> bool:
-        """Whether any sample is shown with its picture."""
+        """Whether any sample has a picture."""
         return any(sample.picture for group in self.comparisons for sample in group.samples)
 
 
@@ -111,12 +110,14 @@ def _findings(audit: Audit) -> tuple[Influence, ...]:
 
 
 def lines(audit: Audit) -> Iterator[str]:
-    """What swapping the PANs' padding does, each figure beside the random draws'."""
+    """Yield each measure with the PANs' padding swapped, and its values in the random draws."""
     found = _findings(audit)
     if not found:
         return
     draws = sum(influence.plan.seed is not None for influence in found)
-    yield f"with the padding of the PANs swapped ({found[0].plan.name}; random draws: {draws}):"
+    outputs = f"; outputs: {found[0].outputs}" if found[0].outputs else ""
+    plan = found[0].plan.name
+    yield f"with the padding of the PANs swapped ({plan}; random draws: {draws}{outputs}):"
     for measure in MEASURES:
         measured = audit.measures.get(measure.name)
         if measured is None or measure.derived_from:
@@ -129,7 +130,7 @@ def lines(audit: Audit) -> Iterator[str]:
 
 
 def view(audit: Audit, page: Page) -> View | None:
-    """Make the section, its pictures within ``page.share`` characters; None without plans."""
+    """Build the section with at most ``page.share`` characters of pictures; None without plans."""
     found = _findings(audit)
     if not found:
         return None
@@ -143,41 +144,42 @@ def view(audit: Audit, page: Page) -> View | None:
     draws = min((len(control.draws) for control in controls.values()), default=plans)
     modes = dict.fromkeys(i.plan.mode for i in found)
     groups = [[i for i in found if i.plan.mode == mode] for mode in modes]
-    kept = dict.fromkeys((why, site) for i in found for site, why in i.not_swappable.items())
-    reasons = dict.fromkeys(why for why, _ in kept)
+    pairs = dict.fromkeys((why, site) for i in found for site, why in i.not_swappable.items())
+    reasons = dict.fromkeys(why for why, _ in pairs)
     return View(
         rows=tuple(_row(audit, influence) for influence in found),
-        held=tuple(_held(name, control) for name, control in controls.items()),
+        controls=tuple(_control_row(name, control) for name, control in controls.items()),
         caution=caution(draws),
         is_single=draws < 2,
         has_odds=any(i.log_odds for i in found),
         comparisons=tuple(_comparison(audit, group, page.share // len(groups)) for group in groups),
-        kept=tuple((why, tuple(s for w, s in kept if w == why)) for why in reasons),
+        not_swappable=tuple((why, tuple(s for w, s in pairs if w == why)) for why in reasons),
     )
 
 
 def kind(influence: Influence) -> Kind:
-    """What a plan swaps: every channel, random neurons, or the PANs."""
+    """Return what a plan swaps: every channel (whole), random neurons (draw), or the PANs (pan)."""
     if influence.plan.channels is None:
         return "whole"
     return "draw" if influence.plan.name.startswith("RAND") else "pan"
 
 
 def caution(draws: int) -> str:
-    """What so many draws of random neurons allow to be said."""
+    """Return a caution on the comparison to that many draws of random neurons."""
     if draws == 0:
         return (
-            "No random neurons were swapped for comparison: nothing here tells whether other "
-            "neurons would shift the predictions as much."
+            "No random neurons were swapped for comparison, so it is unknown whether other neurons "
+            "would shift the predictions as much."
         )
     if draws == 1:
         return (
-            "Only one draw of random neurons was made. A single draw cannot tell whether the "
-            "PANs shift the predictions more than other neurons would."
+            "Only one draw of random neurons was made. A single draw cannot show whether the PANs "
+            "shift the predictions more than other neurons would."
         )
     return (
-        "Even if the PANs shifted the predictions no more than other neurons do, about one audit "
-        f"in {draws + 1} would give a figure the rank 1 of {draws + 1}; more draws make that rarer."
+        "Even if the PANs shifted the predictions no more than other neurons do, a measure would "
+        f"have rank 1 of {draws + 1} in about one audit in {draws + 1}; with more draws this "
+        "happens less often."
     )
 
 
@@ -207,33 +209,41 @@ def _count(value: int | None) -> str:
     return DASH if value is None else f"{value:,}"
 
 
-def _held(name: str, control: Control) -> Held:
+def _control_row(name: str, control: Control) -> ControlRow:
     def text(value: float) -> str:
         return text_of(name, value).replace("-", MINUS)
 
     low, high, draws = control.low, control.high, len(control.draws)
-    rank = f"{control.rank} of {draws + 1}"
-    return Held(
+    return ControlRow(
         measure=name,
         value=text(control.value),
         interval=DASH if low is None or high is None else f"{text(low)} to {text(high)}",
         mean=text(math.fsum(control.draws) / draws) if draws else DASH,
-        excess=text(control.excess) if draws else DASH,
-        rank=rank if draws > 1 else "a single draw cannot tell" if draws else "no draws",
+        excess=text(control.excess) if control.is_fair else DASH,
+        rank=_rank(control),
     )
 
 
-def _comparison(audit: Audit, group: Sequence[Influence], room: int) -> Comparison:
-    of_pans = next((i for i in group if kind(i) == "pan"), None)
+def _rank(control: Control) -> str:
+    draws = len(control.draws)
+    if draws and not control.is_fair:
+        return f"none: {control.drawn} random neurons for {control.pans} PANs"
+    if draws < 2:
+        return "needs more draws" if draws else "no draws"
+    return f"{control.rank} of {draws + 1}"
+
+
+def _comparison(audit: Audit, group: Sequence[Influence], budget: int) -> Comparison:
+    pan_plan = next((i for i in group if kind(i) == "pan"), None)
     draws = [i for i in group if kind(i) == "draw"]
     whole = [i for i in group if kind(i) == "whole"]
-    samples = of_pans.samples if of_pans else ()
-    shown, left_out = affected(audit, samples, room)
+    samples = pan_plan.samples if pan_plan else ()
+    shown, left_out = affected(audit, samples, budget)
     return Comparison(
         mode=group[0].plan.mode,
-        name=of_pans.plan.name if of_pans else group[0].plan.name,
-        graphs=tuple(_graphs([of_pans] if of_pans else [], draws, whole)),
-        classes=classes(audit, of_pans) if of_pans and of_pans.log_odds else (),
+        name=pan_plan.plan.name if pan_plan else group[0].plan.name,
+        graphs=tuple(_graphs([pan_plan] if pan_plan else [], draws, whole)),
+        classes=classes(audit, pan_plan) if pan_plan and pan_plan.log_odds else (),
         classes_of_draws=", ".join(f"{len(beyond(d.log_odds)):,}" for d in draws),
         borders=tuple(
             (_title(i), tuple(f"{100 * share:.2f} %" for share in i.by_distance))
@@ -252,40 +262,40 @@ def _title(influence: Influence) -> str:
 
 
 def finite(influence: Influence) -> list[float]:
-    """The log-odds that can be drawn."""
+    """Return the finite log-odds, which can be drawn."""
     return [value for value in influence.log_odds if math.isfinite(value)]
 
 
 def _graphs(
-    of_pans: Sequence[Influence], draws: Sequence[Influence], whole: Sequence[Influence]
+    pan_plan: Sequence[Influence], draws: Sequence[Influence], whole: Sequence[Influence]
 ) -> list[Graph]:
     found = []
-    ours, theirs = ([i for i in part if finite(i)] for part in (of_pans, draws))
+    ours, theirs = ([i for i in part if finite(i)] for part in (pan_plan, draws))
     if shown := [*theirs[:LINES], *ours]:
-        title = "Log-odds of the classes in order"
+        title = "Log-odds of the classes in ascending order"
         lines = [(kind(i), finite(i)) for i in shown]
-        found.append(graphs.ordered_graph(title, lines, _about(shown)))
+        found.append(graphs.ordered_graph(title, lines, _describe(shown)))
     if ours:
         title = "Classes by their log-odds"
         counts = [finite(i) for i in theirs]
         found.append(
-            graphs.histogram_graph(title, finite(ours[0]), counts, _about([*ours, *theirs]))
+            graphs.histogram_graph(title, finite(ours[0]), counts, _describe([*ours, *theirs]))
         )
     for influence in whole:
         if finite(influence):
-            title = f"{influence.plan.name} in every channel, on a scale of its own"
+            title = f"{influence.plan.name} in every channel, on its own scale"
             line = [("whole", finite(influence))]
-            found.append(graphs.ordered_graph(title, line, _about([influence])))
-    rings = [i for i in [*draws[:LINES], *of_pans, *whole] if i.by_distance]
+            found.append(graphs.ordered_graph(title, line, _describe([influence])))
+    rings = [i for i in [*draws[:LINES], *pan_plan, *whole] if i.by_distance]
     if rings:
-        title = "Pixels whose class stays, by distance to the border"
+        title = "Pixels whose class is unchanged, by distance to the border"
         shares = [(kind(i), i.by_distance) for i in rings]
-        found.append(graphs.share_graph(title, shares, "The table below has the numbers."))
+        found.append(graphs.share_graph(title, shares, "The table below gives the numbers."))
     return found
 
 
-def _about(shown: Sequence[Influence]) -> str:
-    """What a graph shows, in words."""
+def _describe(shown: Sequence[Influence]) -> str:
+    """Describe the lines of a graph in words."""
     parts = []
     for influence in shown:
         values = sorted(finite(influence))
@@ -300,6 +310,6 @@ def _about(shown: Sequence[Influence]) -> str:
 
 
 def demand(audit: Audit) -> int:
-    """Count the characters of the pictures of the audit's samples."""
+    """Return the number of characters of the audit's thumbnails."""
     pans = (influence for influence in _findings(audit) if kind(influence) == "pan")
     return sum(len(sample.thumbnail) for influence in pans for sample in influence.samples)

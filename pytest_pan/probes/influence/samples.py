@@ -1,4 +1,4 @@
-"""The images that a plan affects most, with their pictures."""
+"""View of the images that a plan affects most, with thumbnails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_pan.records.audit import Audit
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A PNG in base64 with its size in pixels."""
+    """PNG in base64, with its size in pixels."""
 
     data: str
     width: int
@@ -23,7 +23,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Affected:
-    """An image among those that the plan affects most."""
+    """View of one of the most affected images."""
 
     index: int
     distance: str
@@ -34,19 +34,19 @@ class Affected:
 
 
 def class_name(audit: Audit, index: int) -> str:
-    """The name of a class, or its number."""
+    """Return the name of a class, or its number if it has none."""
     return audit.classes[index] if 0 <= index < len(audit.classes) else f"class {index}"
 
 
 def affected(
-    audit: Audit, samples: Sequence[Sample], room: int
+    audit: Audit, samples: Sequence[Sample], budget: int
 ) -> tuple[tuple[Affected, ...], int]:
-    """The samples, with pictures while they fit, and how many pictures did not."""
+    """Return the samples, and the number of pictures omitted beyond ``budget`` characters."""
     shown, left_out, taken = [], 0, 0
     for sample in samples:
         taken += len(sample.thumbnail)
         pictured = picture(sample.thumbnail)
-        if pictured and taken > room:
+        if pictured and taken > budget:
             left_out, pictured = left_out + 1, None
         shown.append(_sample(audit, sample, pictured))
     return tuple(shown), left_out
@@ -70,7 +70,7 @@ def _sample(audit: Audit, sample: Sample, pictured: Picture | None) -> Affected:
 
 
 def picture(data: str) -> Picture | None:
-    """A PNG with the size that its header gives; None for anything else."""
+    """Return a PNG with the size from its header; None for other data."""
     try:
         head = base64.b64decode(data, validate=True)[:24]
     except ValueError:

@@ -1,4 +1,4 @@
-"""What is counted of one plan while the batches go by; tallies of different images merge."""
+"""Per-plan counters, updated batch by batch and mergeable across processes."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from pytest_pan.probes.outputs import Reading
 from pytest_pan.stats import odds
 
 ByBatch = list[tuple[int, Tensor]]
-"""One value an image, (N,) a batch, with the number of its first image."""
+"""One value per image: index of a batch's first image, and its values (N,)."""
 
 
 @dataclass
 class Tally:
-    """One plan's counts. ``pictures``: whether the most affected images are kept to be shown."""
+    """Counters of one plan; ``pictures``: whether the most affected images get thumbnails."""
 
     pictures: bool = False
     sums: odds.ClassSums = field(default_factory=odds.ClassSums)
     affected: odds.Affected = field(default_factory=odds.Affected)
     changes: ByBatch = field(default_factory=list)
-    """Predictions that change."""
+    """Number of changed predictions per image."""
     losses: ByBatch = field(default_factory=list)
-    """1 for an image that the plan spoils, -1 for one that it corrects."""
+    """Per image, 1 if the prediction becomes wrong under the plan, -1 if it becomes right."""
     flips: int | None = None
     top5: int | None = None
-    right: int = 0
-    right5: int = 0
+    correct: int = 0
+    top5_correct: int = 0
     to_right: int = 0
     to_wrong: int = 0
     rings: tuple[Tensor, Tensor] | None = None
     skips: dict[str, str] = field(default_factory=dict)
-    """Sites whose padding could not be swapped."""
+    """Sites whose padding could not be swapped, with the reason."""
 
     def add(
         self,
@@ -47,26 +47,29 @@ class Tally:
         drawn: Tensor,
         indices: Sequence[int],
     ) -> None:
-        """Takes some images of one batch: outputs without and with the plan, bootstrap weights."""
+        """Count images of one batch, given outputs without and with the plan.
+
+        ``drawn`` holds the bootstrap weights, ``indices`` the numbers of the images.
+        """
         number = indices[0]
         shares = outputs.probabilities(after)
         if shares is not None:
             self.sums.add(shares, drawn)
         self._add_flips(number, before, after)
-        self._add_right(number, right(before, labels), right(after, labels))
-        self.right5 += right5(after, labels)
+        self._add_correct(number, correct(before, labels), correct(after, labels))
+        self.top5_correct += count_top5_correct(after, labels)
         self._add_samples(before, after, images, labels, indices)
 
     def merge(self, other: Tally) -> None:
-        """Adds what was counted of other images."""
+        """Add the counters of other images."""
         self.sums.merge(other.sums)
         self.affected.merge(other.affected)
         self.changes += other.changes
         self.losses += other.losses
         self.flips = _sum(self.flips, other.flips)
         self.top5 = _sum(self.top5, other.top5)
-        self.right += other.right
-        self.right5 += other.right5
+        self.correct += other.correct
+        self.top5_correct += other.top5_correct
         self.to_right += other.to_right
         self.to_wrong += other.to_wrong
         self._add_rings(other.rings)
@@ -87,11 +90,11 @@ class Tally:
             earlier = self.rings or tuple(torch.zeros_like(part) for part in rings)
             self.rings = (earlier[0] + rings[0], earlier[1] + rings[1])
 
-    def _add_right(self, number: int, before: Tensor | None, after: Tensor | None) -> None:
+    def _add_correct(self, number: int, before: Tensor | None, after: Tensor | None) -> None:
         if before is None or after is None:
             return
         self.losses.append((number, before.int() - after.int()))
-        self.right += int(after.sum())
+        self.correct += int(after.sum())
         self.to_right += int((after & ~before).sum())
         self.to_wrong += int((before & ~after).sum())
 
@@ -119,28 +122,28 @@ class Tally:
             self.affected.add(index, distance, data)
 
     def by_distance(self) -> tuple[float, ...]:
-        """Share of pixels whose class stays, by distance to the border."""
+        """Return the share of pixels with an unchanged class, by distance to the border."""
         if self.rings is None:
             return ()
         kept, pixels = self.rings
-        there = pixels > 0
-        return tuple((kept[there].double() / pixels[there]).tolist())
+        has_pixels = pixels > 0
+        return tuple((kept[has_pixels].double() / pixels[has_pixels]).tolist())
 
 
 def in_order(values: ByBatch) -> Tensor:
-    """All values in the order of the images: (N,)."""
+    """Return all values in image order: (N,)."""
     return torch.cat([part for _, part in sorted(values, key=lambda each: each[0])])
 
 
-def right(reading: Reading, labels: Tensor | None) -> Tensor | None:
-    """Which images are right: (N,) bool; None without labels or classes to compare."""
+def correct(reading: Reading, labels: Tensor | None) -> Tensor | None:
+    """Return which predictions match the labels: (N,) bool; None without labels or classes."""
     if labels is None or reading.task != "classification" or reading.logits is None:
         return None
     return reading.logits.argmax(1).cpu() == labels.cpu()
 
 
-def right5(reading: Reading, labels: Tensor | None) -> int:
-    """Images whose label is among the five likeliest classes; 0 without labels to compare."""
+def count_top5_correct(reading: Reading, labels: Tensor | None) -> int:
+    """Count the images whose label is among the top five classes; 0 without labels or classes."""
     if labels is None or reading.task != "classification" or reading.logits is None:
         return 0
     logits = reading.logits.cpu()

@@ -1,4 +1,4 @@
-"""A small picture of an image tensor, for people to recognise it by."""
+"""Thumbnails of image tensors for reports."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ SIDE = 72
 
 
 def thumbnail(image: Tensor) -> str:
-    """A PNG in base64 of an image (C, H, W), stretched to its own range; empty unless 1 or 3
-    channels, which other tensors could not be shown as.
+    """Return a base64 PNG of an image (C, H, W), scaled from its own range of values.
+
+    Returns an empty string unless the image has 1 or 3 channels.
     """
     if image.dim() != 3 or image.shape[0] not in (1, 3):
         return ""

@@ -1,4 +1,4 @@
-"""Probe ``intrusion``: do PANs answer a line of zeros inside the image? (PAN section 5)"""
+"""Probe ``intrusion``: do PANs respond to a line of zeros inside the image? (PAN section 5)"""
 
 from __future__ import annotations
 

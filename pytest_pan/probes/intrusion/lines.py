@@ -1,4 +1,4 @@
-"""Images with a line of zeros inserted, and where that line lies in a map."""
+"""Insertion of a line of zeros into images, and its position in the feature maps."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ POSITIONS = (0.25, 0.5, 0.75)
 SIDES_OF: dict[Axis, str] = {"row": "TB", "column": "LR"}
 _DIMS: dict[Axis, int] = {"row": 2, "column": 3}
 LINES: tuple[tuple[Axis, float], ...] = tuple((axis, at) for axis in SIDES_OF for at in POSITIONS)
-"""Every line that is tried, in the order of the findings."""
+"""All inserted lines, in the order of the findings."""
 
 
 @dataclass(frozen=True, slots=True)
 class ZeroLine:
-    """The inputs of a pass: images with a line of zeros."""
+    """Input transform of a pass that inserts a line of zeros."""
 
     axis: Axis
     position: float
@@ -32,18 +32,19 @@ class ZeroLine:
         return insert(images, self.axis, self.position)
 
     def strip(self, maps: Tensor, size: Sequence[int]) -> Tensor:
-        """Cut three lines out of a map, the inserted one in the middle: (N, C, H, W) ->
-        (N, C, 3, W) or (N, C, H, 3). ``size``: (H, W) of the images.
+        """Return three lines of a map, centred on the inserted one.
+
+        (N, C, H, W) -> (N, C, 3, W) or (N, C, H, 3). ``size`` is (H, W) of the images.
         """
         dim = _DIMS[self.axis]
         return maps.narrow(dim, _first_line(self.position, size[dim - 2], maps.shape[dim]), 3)
 
 
 def insert(images: Tensor, axis: Axis, position: float) -> Tensor:
-    """Images with a line of zeros put in: (N, C, H, W) -> (N, C, H, W).
+    """Insert a line of zeros into images: (N, C, H, W) -> (N, C, H, W).
 
-    The line is *inserted*, nothing is overwritten: it takes the place ``floor(position * size)``,
-    what was there and beyond moves on by one, and the last line drops out, so the size stays.
+    The line is inserted at ``floor(position * size)`` without overwriting any other. Lines from
+    there on shift by one, and the last line is dropped, so that the size stays the same.
     """
     dim = _DIMS[axis]
     size = images.shape[dim]
@@ -53,22 +54,22 @@ def insert(images: Tensor, axis: Axis, position: float) -> Tensor:
 
 
 def _first_line(position: float, size: int, map: int) -> int:
-    """The first of the three map lines in which the inserted one is looked for.
+    """Return the index of the first of the three map lines examined around the inserted line.
 
-    The middle one lies at the same share of the map as the line does of the image.
+    The middle one has the same relative position in the map as the inserted line in the image.
     """
     return int(position * size) * map // size - 1
 
 
 def too_small(map: Sequence[int], image: Sequence[int]) -> str:
-    """Why a map has no room for the lines; empty if it has. Both (H, W).
+    """Return why a map is too small for the lines, or an empty string. Both sizes are (H, W).
 
-    On a border line a PAN fires whatever is inside the image; and a site is asked at all positions
-    or at none, so that the shares of all of them are of the same neurons.
+    Border lines are excluded because a PAN fires there regardless of the image. A site is examined
+    at all positions or at none, so that the shares at all positions refer to the same neurons.
     """
     for axis, position in LINES:
         dim = _DIMS[axis] - 2
         first = _first_line(position, image[dim], map[dim])
         if first < 1 or first + 2 > map[dim] - 2:
-            return f"map {map[0]}x{map[1]} too small: a line inside it lies beside its border"
+            return f"map {map[0]}x{map[1]} too small: an inserted line would touch its border"
     return ""

@@ -1,15 +1,15 @@
-"""Do the neurons that look for padding answer a line of zeros inside the image? (PAN section 5)
+"""Observer of the probe ``intrusion``: responses to a line of zeros (PAN section 5).
 
-The paper warns of it and measures nothing; the definition is this project's own. A line of the
-value 0 in the model's *input space*, as its padding is (the mean colour where images are
-normalised, not black), is inserted into the image. A PAN that is aware of the top or the bottom
-listens to rows, one that is aware of the left or the right to columns. It *fires* if, on a map
-line where the zeros can be seen, its responses pooled over images are as distinct from its centre
-in the untouched images as a border of a PAN is: ``KS >= theta``, and the one-sided statistic
-``>= theta`` in the direction in which it is a PAN on a side of that axis.
+The paper warns of such lines but measures nothing; the definition is this project's. A line of
+zeros in the model's *input space* is inserted into the image. Like zero padding, it has the mean
+colour if images are normalised, not black. Rows are tested on PANs of the top or bottom border,
+columns on PANs of the left or right border. A PAN *fires* if, on a map line that can see the zeros,
+its responses pooled over images differ from its centre in the original images as a PAN's border
+must: ``KS >= theta``, and the one-sided statistic ``>= theta`` in the direction in which it is a
+PAN on a side of that axis.
 
-Beside them as many random non-PANs of each layer. These have no direction of their own: each is
-asked what one PAN of its layer is asked, so both shares answer the same questions.
+As a control, the same number of random non-PANs of each layer is tested. They have no direction of
+their own, so each is tested in the direction of one PAN of its layer.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pytest_pan.probes.intrusion.lines import LINES, SIDES_OF, ZeroLine, too_sma
 from pytest_pan.probes.intrusion.records import Axis, Intrusion, IntrusionFindings
 from pytest_pan.probes.observer import ORIGINAL, Context, Found, Observer, Part, Pass
 from pytest_pan.probes.outputs import Reading
+from pytest_pan.probes.scores import in_form
 from pytest_pan.probes.swaps import plans
 from pytest_pan.records.audit import Audit, Skip
 from pytest_pan.records.measures import LEAST_IMAGES, Interval, Measured
@@ -41,38 +42,40 @@ _PASSES = tuple(Pass(inputs=ZeroLine(*line)) for line in LINES)
 
 @dataclass(frozen=True, slots=True)
 class _Examined:
-    """The neurons of a site that are asked: PANs first, then the random others."""
+    """Examined neurons of a site: PANs first, then the random non-PANs."""
 
     site: Site
     channels: Tensor
     """(C,) int."""
     pans: int
+    """Number of PANs."""
     directions: Mapping[Axis, tuple[Tensor, Tensor]]
-    """By axis, who listens for high (plus) and who for low (minus) answers: twice (C,) bool."""
+    """By axis, which neurons are tested for high (plus) and low (minus) values: (C,) bool twice."""
 
 
 @dataclass
-class _Line:
-    """What gathers about one inserted line while the batches go by."""
+class _LineCounters:
+    """Counters of one inserted line, updated batch by batch."""
 
     strips: dict[str, Samples] = field(default_factory=dict)
-    """By site, the three lines of the map: (N, C, 3, W) or (N, C, H, 3)."""
+    """Three lines of the map, by site: (N, C, 3, W) or (N, C, H, 3)."""
     flips: int | None = None
     changes: list[Tensor] = field(default_factory=list)
-    """Predictions that change, (N,) a batch."""
+    """Changed predictions per image, (N,) for each batch."""
     affected: Affected = field(default_factory=Affected)
     fired: list[int] = field(default_factory=lambda: [0, 0])
+    """Numbers of PANs and of non-PANs that fired."""
     examined: list[int] = field(default_factory=lambda: [0, 0])
-    """Of PANs and of others."""
+    """Numbers of PANs and of non-PANs that were tested."""
 
 
 class IntrusionObserver(Observer):
-    """Runs the images with each line of zeros, beside the original pass.
+    """Compares passes over images with an inserted line of zeros to the original pass.
 
-    ``skips`` names images whose outputs are not finite, which count for nothing; ``left_out`` the
-    sites whose neurons are not examined, and why. ``held`` counts the bytes of samples in memory:
-    beyond the budget no more are taken, so that the share that fires is that of the
-    ``sampled_images`` first images, and the change of the outputs that of all.
+    ``skips`` lists images without finite outputs, which are ignored. ``left_out`` lists sites whose
+    neurons are not examined, with the reason. ``held`` is the number of bytes of samples in memory:
+    once it reaches the budget, no more are kept. The fraction that fires then refers to the first
+    ``sampled_images`` images, the change of the outputs to all images.
     """
 
     adds_up = False
@@ -84,11 +87,11 @@ class IntrusionObserver(Observer):
         self.images = self.held = self.sampled_images = 0
         self._memory = context.settings.memory
         self._examined: dict[str, _Examined] = {}
-        self._clean: dict[str, list[Tensor]] = {}
-        self._clean_of_original: dict[str, list[Tensor]] = {}
+        self._rerun_maps: dict[str, list[Tensor]] = {}
+        self._kept_maps: dict[str, list[Tensor]] = {}
         self._sampled: list[Tensor] = []
-        """Of each part, which images are finite and sampled: (N,) bool."""
-        self._lines = {line: _Line() for line in LINES}
+        """Which images are finite and sampled, (N,) bool for each part."""
+        self._lines = {line: _LineCounters() for line in LINES}
         self._is_started = False
         self._begin_part()
 
@@ -97,25 +100,26 @@ class IntrusionObserver(Observer):
         self._strips: dict[str, dict[str, Tensor]] = {}
 
     def passes(self, known: Audit) -> Sequence[Pass] | None:
-        alone = self._context.processes.count == 1
+        is_single = self._context.processes.count == 1
         if "pans" not in known.findings:
-            return (ORIGINAL,) if alone else None
+            return (ORIGINAL,) if is_single else None
         if self._is_started:
             return ()
         self._is_started = True
         theta, seed = self._settings.theta, self._settings.seed
-        self._examined = _choose(known.sites, known.neurons, theta, seed, self._context.device)
-        self._has_original = alone and self._context.original.is_complete and self._take_clean()
+        device, original = self._context.device, self._context.original
+        self._examined = _choose_neurons(known.sites, known.neurons, theta, seed, device)
+        self._has_original = is_single and original.is_complete and self._take_activations()
         return _PASSES if self._has_original else (ORIGINAL, *_PASSES)
 
-    def _take_clean(self) -> bool:
-        """Take the maps of the original pass, where they were kept; whether they were."""
+    def _take_activations(self) -> bool:
+        """Copy the maps kept from the original pass; return whether there were any."""
         activations = self._context.activations
         if activations.bounded:
             return False
         for name, examined in self._examined.items():
             maps = activations.by_site[name].samples.maps
-            self._clean_of_original[name] = [batch[:, examined.channels] for batch in maps]
+            self._kept_maps[name] = [batch[:, examined.channels] for batch in maps]
         return True
 
     def begin(self, part: Part) -> None:
@@ -130,7 +134,7 @@ class IntrusionObserver(Observer):
         examined = self._examined.get(call.name)
         if examined is None or call.name in self.left_out:
             return
-        output = (call.output if call.output.dim() == 4 else call.output[None]).detach()
+        output = call.maps.detach()
         if isinstance(this.inputs, ZeroLine):
             output = this.inputs.strip(output, self._size)
         strips = self._strips.setdefault(this.name, {})
@@ -140,16 +144,19 @@ class IntrusionObserver(Observer):
         if not self._is_started:
             self._context.original.keep(part.first, len(part), output)
             return
-        self._readings[this.name] = outputs.read(output, self._settings.task, self._context.pick)
+        reading = outputs.read(output, self._settings.task, self._context.pick)
+        self._readings[this.name] = in_form(reading, self._context.original.scores.form)
 
     def end(self, part: Part) -> None:
         if not self._is_started:
             return
         if self._has_original:
-            self._readings[ORIGINAL.name] = self._context.original.take(part.first, len(part))
+            original = self._context.original
+            before = original.take(part.first, len(part))
+            self._readings[ORIGINAL.name] = in_form(before, original.scores.form)
         names = [ORIGINAL.name, *(this.name for this in _PASSES)]
-        keep, named = outputs.finite_in_all({name: self._readings[name] for name in names})
-        self.skips |= {f"image {part.first + place}": why for place, why in named.items()}
+        keep, reasons = outputs.finite_in_all({name: self._readings[name] for name in names})
+        self.skips |= {f"image {part.first + place}": why for place, why in reasons.items()}
         has_room = self.held < self._memory
         self._sampled.append(keep & has_room)
         self.images += int(keep.sum())
@@ -163,26 +170,26 @@ class IntrusionObserver(Observer):
             _compare(line, before, outputs.select(self._readings[this.name], keep))
 
     def _sample(self, keep: Tensor) -> None:
-        """Keep what the examined neurons gave for the images that are to be kept: (N,) bool."""
+        """Store the examined neurons' activations on the images where ``keep`` (N,) is true."""
         for name, maps in self._strips.get(ORIGINAL.name, {}).items():
-            kept = _of_images(maps, keep)
-            self._clean.setdefault(name, []).append(kept)
+            kept = _select_images(maps, keep)
+            self._rerun_maps.setdefault(name, []).append(kept)
             self.held += kept.nbytes
         if self._has_original:
-            for batches in self._clean_of_original.values():
+            for batches in self._kept_maps.values():
                 self.held += int(keep.sum()) * batches[0][0].nbytes if batches else 0
         for this, line in zip(_PASSES, self._lines.values(), strict=True):
             for name, strips in self._strips.get(this.name, {}).items():
                 samples = line.strips.setdefault(name, Samples(self._examined[name].site))
-                self.held += samples.add(_of_images(strips, keep), owned=True)
+                self.held += samples.add(_select_images(strips, keep), owned=True)
 
-    def _clean_samples(self, name: str) -> Samples | None:
-        """The site's maps in the original pass, of the sampled images."""
+    def _original_samples(self, name: str) -> Samples | None:
+        """Return the site's original maps of the sampled images; None if there are none."""
         samples = Samples(self._examined[name].site)
-        samples.maps = self._clean.get(name, [])
-        if self._has_original and self._clean_of_original.get(name):
-            whole = torch.cat(self._clean_of_original[name])
-            samples.maps = [_of_images(whole, torch.cat(self._sampled))]
+        samples.maps = self._rerun_maps.get(name, [])
+        if self._has_original and self._kept_maps.get(name):
+            whole = torch.cat(self._kept_maps[name])
+            samples.maps = [_select_images(whole, torch.cat(self._sampled))]
         return samples if samples.maps and len(samples.maps[0]) else None
 
     def findings(self, known: Audit) -> Found:
@@ -198,22 +205,22 @@ class IntrusionObserver(Observer):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Says so where the share that fires is that of a part of the images."""
+        """Note if the fraction that fires refers to part of the images only."""
         if self.sampled_images == self.images:
             return ()
         part = f"the first {self.sampled_images} of {self.images} images"
         return (
-            f"which neurons fire on a line of zeros is told from {part}: more do not fit in memory",
+            f"responses to a line of zeros were measured on {part}: the rest do not fit in memory",
         )
 
     def lines(self) -> tuple[Intrusion, ...]:
-        """Return what each line did, in the order of ``LINES``."""
+        """Return the effect of each line, in the order of ``LINES``."""
         for line in self._lines.values():
             line.fired, line.examined = [0, 0], [0, 0]
         for name, examined in self._examined.items():
-            clean = None if name in self.left_out else self._clean_samples(name)
-            if clean is not None:
-                self._count(examined, clean)
+            original = None if name in self.left_out else self._original_samples(name)
+            if original is not None:
+                self._count_fired(examined, original)
         return tuple(
             Intrusion(
                 axis=axis,
@@ -228,15 +235,15 @@ class IntrusionObserver(Observer):
         )
 
     def interval(self) -> Interval | None:
-        """Of ``intrusion_flips``; None where images are few or have no predictions."""
+        """Return the interval of ``intrusion_flips``; None if there are too few images."""
         changes = [torch.cat(line.changes) for line in self._lines.values() if line.changes]
         if self.images < LEAST_IMAGES or not changes:
             return None
         return intervals.of_largest_sum(torch.stack(changes), seed=self._settings.seed)
 
-    def _count(self, examined: _Examined, clean: Samples) -> None:
-        """Who of a site fires, at every line: one sort of its centre serves them all."""
-        centre = statistics.sort_rows(clean.centre(), in_place=True)
+    def _count_fired(self, examined: _Examined, original: Samples) -> None:
+        """Count the neurons of a site that fire at each line; the centre is sorted only once."""
+        centre = statistics.sort_rows(original.centre(), in_place=True)
         for (axis, _), line in self._lines.items():
             plus, minus = examined.directions[axis]
             strip = line.strips.get(examined.site.name)
@@ -244,36 +251,36 @@ class IntrusionObserver(Observer):
                 continue
             side = SIDES_OF[axis][0]
             rows = [statistics.sort_rows(strip.line(side, place)) for place in range(3)]
-            good = torch.stack([statistics.finite_rows(r) for r in [*rows, centre]]).all(0)
-            if not good.all():
-                self.left_out[f"{examined.site.name} ({int((~good).sum())} channels)"] = (
+            is_finite = torch.stack([statistics.finite_rows(r) for r in [*rows, centre]]).all(0)
+            if not is_finite.all():
+                self.left_out[f"{examined.site.name} ({int((~is_finite).sum())} channels)"] = (
                     f"activations not finite with a zero {axis}"
                 )
             fires = _fires(
                 statistics.sorted_statistics(rows, centre), plus, minus, self._settings.theta
             )
             for group, part in enumerate((slice(examined.pans), slice(examined.pans, None))):
-                listens = ((plus | minus) & good)[part]
-                line.examined[group] += int(listens.sum())
-                line.fired[group] += int((fires[part] & listens).sum())
+                is_tested = ((plus | minus) & is_finite)[part]
+                line.examined[group] += int(is_tested.sum())
+                line.fired[group] += int((fires[part] & is_tested).sum())
 
 
 def measured(found: Iterable[Intrusion], interval: Interval | None = None) -> list[Measured]:
-    """``intrusion_flips``, the most predictions that one line changes; none without predictions."""
+    """Return ``intrusion_flips``, the most flips by one line; empty without predictions."""
     flips = [each.prediction_flips for each in found if each.prediction_flips is not None]
     if not flips:
         return []
     return [Measured(measure="intrusion_flips", value=float(max(flips)), interval=interval)]
 
 
-def _choose(
+def _choose_neurons(
     sites: Sequence[Site],
     neurons: Sequence[Neuron],
     theta: float,
     seed: int,
     device: torch.device,
 ) -> dict[str, _Examined]:
-    """By site its PANs, and the non-PANs that the first RAND plan of this seed would swap."""
+    """Choose each site's PANs, and the non-PANs in the first RAND plan of this seed."""
     _, drawn, _ = plans(sites, neurons, mode="reflect", draws=1, seed=seed)
     chosen = {}
     for site in sites:
@@ -295,27 +302,28 @@ def _choose(
 def _directions(
     pans: Sequence[Neuron], axis: Axis, theta: float, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Which of the PANs are so on a side of this axis by high, and by low values: twice (C,)."""
+    """Return which PANs have high, and which low, values on a side of this axis: (C,) twice."""
     sides = [[side for side in SIDES_OF[axis] if side in str(pan.type)] for pan in pans]
     plus = [any(pan.ks_plus[s] >= theta for s in ss) for pan, ss in zip(pans, sides, strict=True)]
     minus = [any(pan.ks_minus[s] >= theta for s in ss) for pan, ss in zip(pans, sides, strict=True)]
     return torch.tensor(plus, device=device), torch.tensor(minus, device=device)
 
 
-def _of_images(maps: Tensor, keep: Tensor) -> Tensor:
-    """Return the maps of some images: keep (N,) bool. All maps where the model looks at an image
-    more than once, so that they are not one an image.
+def _select_images(maps: Tensor, keep: Tensor) -> Tensor:
+    """Return the maps of the images where ``keep`` (N,) is true.
+
+    Return all maps if the model runs the layer several times per image.
     """
     return maps[keep.to(maps.device)] if len(maps) == len(keep) else maps
 
 
 def _fires(ks: statistics.KS, plus: Tensor, minus: Tensor, theta: float) -> Tensor:
-    """Who fires on at least one of the lines: statistics (3, C), directions (C,) -> (C,) bool."""
+    """Return which neurons fire on any line: statistics (3, C), directions (C,) -> (C,) bool."""
     beyond = ((ks.plus >= theta) & plus) | ((ks.minus >= theta) & minus)
     return (labels.edge_detectors(ks, theta) & beyond).any(0)
 
 
-def _compare(line: _Line, before: Reading, after: Reading) -> None:
+def _compare(line: _LineCounters, before: Reading, after: Reading) -> None:
     changed = outputs.flips(before, after)
     if changed is not None:
         line.flips = (line.flips or 0) + int(changed.sum())

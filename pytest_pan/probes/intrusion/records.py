@@ -1,4 +1,4 @@
-"""Records of the probe ``intrusion``: what a line of zeros inside the images did. No torch."""
+"""Records of the probe ``intrusion``: effects of a line of zeros in the images. No torch."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ Axis = Literal["row", "column"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intrusion:
-    """What one line of zeros inside the images did."""
+    """Effect of one line of zeros inserted into the images."""
 
     axis: Axis
     position: float
-    """Where the line lies, as a share of the image's height (row) or width (column)."""
+    """Position of the line as a fraction of the image's height (row) or width (column)."""
     pans_fired: float | None
-    """Share of the PANs listening to this axis that fire; None if there is nobody to ask."""
+    """Fraction of the PANs on this axis that fire; None if there are none."""
     others_fired: float | None
-    """The same of the random non-PANs."""
+    """The same fraction for the random non-PANs."""
     prediction_flips: int | None
-    """Predictions that change; None where the outputs have none."""
+    """Number of changed predictions; None for outputs without predictions."""
     sample_influence: float
     """99th percentile over images of the distance between the outputs, L1 of logits."""
     images: int
-    """Images whose outputs were finite throughout."""
+    """Number of images with finite outputs in all passes."""
 
     def to_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -37,7 +37,7 @@ class Intrusion:
 
 @dataclass(frozen=True, slots=True)
 class IntrusionFindings:
-    """What each inserted line did, rows before columns. A sequence."""
+    """Sequence of the effects of all inserted lines, rows before columns."""
 
     is_top_level: ClassVar[bool] = False
 

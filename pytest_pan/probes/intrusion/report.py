@@ -1,4 +1,4 @@
-"""What the reports say of zeros inside the images."""
+"""Report lines and section of the probe ``intrusion``."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def _findings(audit: Audit) -> IntrusionFindings:
 
 
 def lines(audit: Audit) -> Iterator[str]:
-    """The inserted line that changes most, with the share of PANs that fire on it."""
+    """Yield the inserted line that flips most predictions, and the fraction of PANs that fire."""
     found = _findings(audit)
     if not found:
         return
     worst = max(found, key=lambda each: each.prediction_flips or 0)
     flips = "" if worst.prediction_flips is None else f", {worst.prediction_flips} predictions flip"
     fired = " and ".join(
-        f"{100 * share:.1f} % of {who}"
-        for who, share in (("PANs", worst.pans_fired), ("others", worst.others_fired))
+        f"{100 * share:.1f} % of {group}"
+        for group, share in (("PANs", worst.pans_fired), ("others", worst.others_fired))
         if share is not None
     )
     yield (
@@ -33,5 +33,5 @@ def lines(audit: Audit) -> Iterator[str]:
 
 
 def view(audit: Audit, page: Page) -> IntrusionFindings | None:
-    """Return the findings as the template shows them; None where no line was inserted."""
+    """Return the findings for the template; None if no line was inserted."""
     return _findings(audit) or None

@@ -1,4 +1,4 @@
-"""Statistics, labels and measures of the gathered activations (PAN section 3)."""
+"""PAN detection: statistics, labels and measures of the collected activations (PAN section 3)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from pytest_pan.instrument.sites import is_uneven
 from pytest_pan.probes.activations.states import State, States
 from pytest_pan.probes.pans import subsampling
-from pytest_pan.probes.pans.subsampling import Near, Stability
+from pytest_pan.probes.pans.subsampling import Candidates, Stability
 from pytest_pan.records.audit import Settings
 from pytest_pan.records.measures import Measured
 from pytest_pan.records.neurons import SIDES, Neuron, Side
@@ -24,7 +24,7 @@ from pytest_pan.stats.ks import KS
 
 @dataclass
 class Detected:
-    """Sites that could be examined, their PANs, and their number of edge detectors."""
+    """Examined sites, their PANs, and their numbers of PANs and edge detectors."""
 
     sites: list[Site] = field(default_factory=list)
     neurons: list[Neuron] = field(default_factory=list)
@@ -32,70 +32,73 @@ class Detected:
     pans: dict[str, Span] = field(default_factory=dict)
     skips: dict[str, str] = field(default_factory=dict)
     error: float = 0.0
-    """The largest error bound of any statistic; 0 where all are exact."""
-    near: dict[str, Near] = field(default_factory=dict, compare=False)
-    """By site, the neurons that may be PANs on other images."""
+    """Largest error bound of any statistic; 0 if all are exact."""
+    near: dict[str, Candidates] = field(default_factory=dict, compare=False)
+    """Neurons that may be PANs on a subsample of the images, by site."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A number of neurons, and the least and the most that it can be within the error bounds."""
+    """Number of neurons, with its minimum and maximum within the error bounds."""
 
     value: int
     low: int
     high: int
 
     def over(self, whole: int) -> tuple[float, float]:
-        """Its ends as shares of a whole."""
+        """Return the minimum and the maximum as fractions of ``whole``."""
         return self.low / whole, self.high / whole
 
 
 def detect(states: States, settings: Settings) -> Detected:
-    """Every neuron's statistics and labels, site by site."""
+    """Compute the statistics and labels of all neurons, site by site."""
     detected, scratch, values = Detected(), Scratch(states), states.values
     for state in states.examined():
         site = state.site
-        near = subsampling.nearest(settings.theta, state.images)
-        bounds, bad = state.statistics(scratch.of, theta=settings.theta, near=near, values=values)
-        if broken := _not_finite(bad):
-            detected.skips[site.name] = broken
+        near = subsampling.candidate_threshold(settings.theta, state.images)
+        bounds, bad = state.statistics(
+            scratch.centre, theta=settings.theta, near=near, values=values
+        )
+        if reason := _not_finite(bad):
+            detected.skips[site.name] = reason
             continue
         detected.sites.append(site)
         detected.edges[site.name] = _span(labels.edge_detectors, bounds, settings.theta)
         detected.pans[site.name] = _span(labels.pans, bounds, settings.theta)
-        detected.near[site.name] = subsampling.near(bounds.middle, settings.theta, state.images)
+        detected.near[site.name] = subsampling.candidates(
+            bounds.middle, settings.theta, state.images
+        )
         detected.neurons += _neurons(site, bounds, settings.theta)
         detected.error = max(detected.error, float(bounds.error.max()))
     return detected
 
 
 def _span(rule: Callable[[KS, float], Tensor], bounds: Bounds, theta: float) -> Span:
-    every = [bounds.middle] if bounds.exact else [bounds.middle, *bounds]
-    counts = [int(rule(ks, theta).any(0).sum()) for ks in every]
+    variants = [bounds.middle] if bounds.exact else [bounds.middle, *bounds]
+    counts = [int(rule(ks, theta).any(0).sum()) for ks in variants]
     return Span(*(counts * 3 if bounds.exact else counts))
 
 
-def statistics_of(state: State, theta: float, *, values: int) -> KS | None:
-    """The statistics of a state, of PANs by ``theta`` and of those near it; None if it is not
-    finite.
+def finite_statistics(state: State, theta: float, *, values: int) -> KS | None:
+    """Return the statistics of a site, exact for PANs and near-PANs; None if not all finite.
 
-    ``values``: how many there are to look at, in all states.
+    ``values`` is the number of values in all states.
     """
-    near = subsampling.nearest(theta, state.images)
+    near = subsampling.candidate_threshold(theta, state.images)
     bounds, bad = state.statistics(theta=theta, near=near, values=values)
     return None if _not_finite(bad) else bounds.middle
 
 
 class Scratch:
-    """Memory for the centre of one site at a time, as large as the largest needs."""
+    """Reusable memory for the centre of one site at a time, sized for the largest site."""
 
     def __init__(self, states: States) -> None:
         whole = [state.samples for state in states.examined() if state.samples.maps]
         self._largest = max((samples.centre_size for samples in whole), default=0)
         self._memory: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
-    def of(self, state: State) -> Tensor | None:
-        """A flat tensor for the centre of a state; None where it has no maps."""
+    def centre(self, state: State) -> Tensor | None:
+        """Return a flat tensor for the centre of a site; None if it has no maps."""
         if not state.samples.maps:
             return None
         like = state.samples.maps[0]
@@ -116,18 +119,19 @@ _BY_BITS = tuple(Side(bits) for bits in range(1 << len(SIDES)))
 
 
 def _neurons(site: Site, bounds: Bounds, theta: float) -> list[Neuron]:
-    """The PANs of one site."""
+    """Build the records of the PANs of one site."""
     ks = bounds.middle
     bits = labels.side_bits(labels.pans(ks, theta))
     channels = bits.nonzero().flatten()
     edges = labels.side_bits(labels.edge_detectors(ks, theta))
-    open_ = torch.zeros_like(bits)
+    undecided = torch.zeros_like(bits)
     if not bounds.exact:
-        open_ = labels.side_bits(labels.pans(bounds.low, theta) != labels.pans(bounds.high, theta))
+        is_open = labels.pans(bounds.low, theta) != labels.pans(bounds.high, theta)
+        undecided = labels.side_bits(is_open)
     rows = [statistic[:, channels].T.tolist() for statistic in ks]
     errors = bounds.error.amax(0)[channels].tolist()
     columns = (
-        *(each[channels].tolist() for each in (bits, edges, open_)),
+        *(each[channels].tolist() for each in (bits, edges, undecided)),
         errors,
         *rows,
     )
@@ -137,19 +141,20 @@ def _neurons(site: Site, bounds: Bounds, theta: float) -> list[Neuron]:
             channel=channel,
             type=_BY_BITS[sides],
             edges=_BY_BITS[edge_sides],
-            undecided=_BY_BITS[open_sides],
+            undecided=_BY_BITS[undecided_sides],
             error=error,
             ks=dict(zip(SIDES, two_sided, strict=True)),
             ks_plus=dict(zip(SIDES, plus, strict=True)),
             ks_minus=dict(zip(SIDES, minus, strict=True)),
         )
-        for channel, sides, edge_sides, open_sides, error, two_sided, plus, minus in zip(
+        for channel, sides, edge_sides, undecided_sides, error, two_sided, plus, minus in zip(
             channels.tolist(), *columns, strict=True
         )
     ]
 
 
-def measures(detected: Detected, again: Stability) -> dict[str, Measured]:
+def measures(detected: Detected, stability: Stability) -> dict[str, Measured]:
+    """Return the measures of the probe, with error bounds and intervals."""
     sites, pans, edges = detected.sites, detected.pans, detected.edges
     uneven = {site.name: float(is_uneven(site)) for site in sites}
     examined = sum(site.channels for site in sites)
@@ -163,12 +168,12 @@ def measures(detected: Detected, again: Stability) -> dict[str, Measured]:
     counts = {name: float(span.value) for name, span in pans.items()}
     detecting = {name: float(span.value) for name, span in edges.items()}
     whole = examined or math.nan
-    of_site = {
+    by_site = {
         "pan_fraction": {s.name: pans[s.name].over(s.channels) for s in sites},
         "pan_count": {s.name: pans[s.name].over(1) for s in sites},
         "edge_detector_count": {s.name: edges[s.name].over(1) for s in sites},
     }
-    of_site["layer_pan_fraction"] = of_site["pan_fraction"]
+    by_site["layer_pan_fraction"] = by_site["pan_fraction"]
     measured = (
         ("pan_fraction", found.value / whole, (found.low / whole, found.high / whole), shares),
         ("pan_count", found.value, (found.low, found.high), counts),
@@ -182,9 +187,9 @@ def measures(detected: Detected, again: Stability) -> dict[str, Measured]:
             value=float(value),
             sites=by,
             bounds=(float(ends[0]), float(ends[1])) if ends and detected.error else None,
-            site_bounds=of_site.get(name, {}) if detected.error else {},
-            interval=again.intervals.get(name),
-            intervals=again.by_site.get(name, {}),
+            site_bounds=by_site.get(name, {}) if detected.error else {},
+            interval=stability.intervals.get(name),
+            intervals=stability.by_site.get(name, {}),
         )
         for name, value, ends, by in measured
     }

@@ -1,4 +1,4 @@
-"""Records of the probe ``pans``: how the PANs depend on the number of images. No torch."""
+"""Records of the probe ``pans``: dependence of the PANs on the number of images. No torch."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any, ClassVar, Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Convergence:
-    """The PANs that so many images give, over random subsamples of that size."""
+    """PANs found in random subsamples of one size."""
 
     images: int
-    """In a subsample, the mean where they differ by one."""
+    """Images per subsample; the rounded mean if sizes differ by one."""
     subsamples: int
     pan_count: float
-    """Mean over the subsamples; ``pan_fraction`` too."""
+    """Mean over the subsamples, as is ``pan_fraction``."""
     pan_fraction: float
     low: int
-    """The smallest count of any subsample, and the largest."""
+    """Smallest count of any subsample; ``high`` is the largest."""
     high: int
     overlap: float
-    """Mean Jaccard index of a subsample's PANs and those of all images: common over either."""
+    """Mean Jaccard index of a subsample's PANs and the PANs of all images."""
 
     def to_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -33,12 +33,12 @@ class Convergence:
 
 @dataclass(frozen=True, slots=True)
 class PansFindings:
-    """What the audit's neurons and measures do not hold: the convergence."""
+    """Findings beyond the audit's neurons and measures: the convergence."""
 
     is_top_level: ClassVar[bool] = False
 
     convergence: tuple[Convergence, ...] = ()
-    """PANs at growing numbers of images, all images last; empty where there are too few."""
+    """PANs at growing numbers of images, all images last; empty if there are too few images."""
 
     def to_json(self) -> dict[str, Any]:
         return {"convergence": [step.to_json() for step in self.convergence]}

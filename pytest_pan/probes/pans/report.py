@@ -1,4 +1,4 @@
-"""What the reports say of PANs: lines for terminals, tables of layers and types, neurons' cards."""
+"""PANs in the reports: terminal lines, tables of layers and types, and cards of neurons."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from pytest_pan.records.sites import Site
 DASH = "\N{EN DASH}"
 
 FIGURES = (300, 200, 100, 0)
-"""PANs of a page that get a figure, the strongest, shared among its audits; the next number where
-the page is too large. A figure with its tables takes 5 kB, a row 0.4 kB; 700 PANs with no bin empty
-made a page of 1.9 MB."""
+"""Number of figures on a page, one per level: the strongest PANs of each audit get one. A figure
+with its tables takes 5 kB, a table row 0.4 kB; 700 PANs without empty bins made a page of 1.9 MB.
+"""
 
 _LAYERS = 5
-"""Layers with most PANs that the terminal names."""
+"""Number of layers listed in the terminal, those with the most PANs."""
 
 
 def lines(audit: Audit) -> Iterator[str]:
-    """Types, the layers with most PANs, and the number of PANs by number of images."""
+    """Yield the types, the layers with the most PANs, and the convergence."""
     types = [f"{kind} {count}" for kind, count in audit.type_counts.items() if count]
     if types:
         yield "types: " + ", ".join(types)
-        yield "layers with most PANs:"
+        yield "layers with the most PANs:"
         yield from _layer_lines(audit)
     yield from markdown(audit)
 
 
 def markdown(audit: Audit) -> Iterator[str]:
-    """``PANs by number of images: 203 at 20, 175 at 40, 163 at 80, 153 at 160; ...``"""
+    """Yield ``PANs by number of images: 203 at 20, 175 at 40, 163 at 80, 153 at 160; ...``."""
     convergence = _convergence(audit)
     if not convergence:
         return
@@ -43,8 +43,8 @@ def markdown(audit: Audit) -> Iterator[str]:
     shares = [neuron.stability for neuron in audit.neurons if neuron.stability is not None]
     unstable = sum(share < 0.5 for share in shares)
     yield (
-        f"PANs by number of images: {steps}; {unstable} of {len(shares)} are not PANs in most "
-        "random halves of the images"
+        f"PANs by number of images: {steps}; unstable PANs, which are PANs in fewer than half of "
+        f"the random halves of the images: {unstable} of {len(shares)}"
     )
 
 
@@ -55,9 +55,9 @@ def _convergence(audit: Audit) -> tuple[Convergence, ...]:
 
 def _layer_lines(audit: Audit) -> Iterator[str]:
     counts = audit.measures["pan_count"].sites
-    worst = sorted((s for s in audit.sites if counts[s.name]), key=lambda s: -counts[s.name])
-    width = max(len(site.name) for site in worst[:_LAYERS])
-    for site in worst[:_LAYERS]:
+    ranked = sorted((s for s in audit.sites if counts[s.name]), key=lambda s: -counts[s.name])
+    width = max(len(site.name) for site in ranked[:_LAYERS])
+    for site in ranked[:_LAYERS]:
         count = counts[site.name]
         height, across = site.map
         weak = ", low reliability" if site.reliability == "low" else ""
@@ -69,23 +69,23 @@ def _layer_lines(audit: Audit) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A row of the layer table (the paper's Table 1)."""
+    """Row of the layer table (Table 1 of the PAN paper)."""
 
     id: str
     site: Site
     padding: tuple[tuple[int, int, bool], ...]
-    """On each side: padding, consumed padding, whether they differ."""
+    """Padding, consumed padding, and whether they differ, for each side."""
     is_uneven: bool
     pans: str
     share: str
     edge_detectors: str
     is_top: tuple[bool, bool]
-    """Whether its number and its share of PANs are among the three largest."""
+    """Whether the number of PANs, and their share, is among the three largest."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayersView:
-    """The tables of layers, of types, and of PANs by number of images."""
+    """Tables of layers, types, and convergence."""
 
     layers: tuple[Layer, ...]
     types: tuple[tuple[str, int, str], ...]
@@ -93,7 +93,7 @@ class LayersView:
 
 
 def layers_view(audit: Audit, page: Page) -> LayersView:
-    """Make the tables of layers, types and convergence."""
+    """Build the tables of layers, types and convergence."""
     counts, total = audit.type_counts, max(audit.pan_count, 1)
     return LayersView(
         layers=_layers(audit, page.sites),
@@ -137,20 +137,20 @@ def _count(value: float | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pan:
-    """A PAN with its anchor and, for the strongest, its chart."""
+    """Card of a PAN, with a chart for the strongest."""
 
     id: str
     neuron: Neuron
     type: str
     words: str
     origins: Mapping[str, str]
-    """By side of the type, where the neuron has it from; empty where no swap was made."""
+    """Origin of each side of the type; empty if the origins were not examined."""
     chart: densities.Chart | None
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The PANs of one layer, strongest first: those with a figure, then the others."""
+    """PANs of one layer, strongest first: those with a figure, then the others."""
 
     id: str
     site: str
@@ -161,23 +161,23 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class NeuronsView:
-    """The cards of all PANs, by layer."""
+    """Cards of all PANs, grouped by layer."""
 
     groups: tuple[Group, ...]
 
     @property
     def unfigured(self) -> int:
-        """Number of PANs whose statistics stand in a table without a figure."""
+        """Number of PANs listed in a table, without a figure."""
         return sum(len(group.others) for group in self.groups)
 
     @property
     def has_origins(self) -> bool:
-        """Whether swaps told where any PAN has its sides from."""
+        """Whether the origin of any PAN was examined."""
         return any(pan.origins for group in self.groups for pan in (*group.detailed, *group.others))
 
 
 def neurons_view(audit: Audit, page: Page) -> NeuronsView:
-    """Make the cards; the ``page.share`` strongest PANs get a figure."""
+    """Build the cards; the ``page.share`` strongest PANs get a figure."""
     ranked = sorted(audit.neurons, key=lambda neuron: -neuron.strength)
     by_site: dict[str, tuple[list[Pan], list[Pan]]] = {site: ([], []) for site in page.sites}
     has_origins = any(neuron.nascent or neuron.downstream for neuron in ranked)
@@ -200,7 +200,7 @@ def _group(site: str, anchor: str, detailed: Sequence[Pan], others: Sequence[Pan
 
 
 def origin(neuron: Neuron, side: str) -> str:
-    """Say whether a side depends on its own layer's padding or on that of earlier layers."""
+    """Return whether a side is nascent, downstream or undecided."""
     if side in str(neuron.nascent):
         return "nascent"
     return "downstream" if side in str(neuron.downstream) else "undecided"

@@ -1,8 +1,7 @@
-"""How far do the PANs depend on which images there are, and on how many? (The procedure is ours.)
+"""Convergence, stability and intervals of the PANs, from subsamples of the images (ours).
 
-The detection is repeated on subsamples of the images that were gathered: on eight groups of them,
-on pairs of groups, and on halves. Only neurons that may be PANs in a subsample are looked at again:
-the PANs, and those whose statistics come near the threshold.
+Detection is repeated on eight groups of the collected images, on pairs of groups and on halves.
+Only candidates are examined again: the PANs, and neurons with statistics close to the threshold.
 """
 
 from __future__ import annotations
@@ -24,134 +23,143 @@ from pytest_pan.stats import binned, ks, labels, subsamples
 from pytest_pan.stats.ks import KS
 from pytest_pan.stats.subsamples import Subsample
 
-REACH = 1.25
-"""The statistics of b of n images are taken to differ from those of all of them by no more than
-this times sqrt(1 / b - 1 / n). (Among MobileNetV2's neurons that overlooks, of 40 images, 1 PAN in
-200 in halves and 1 in 80 in quarters; of 160 images none there, and 1 in 200 in some eighths.)"""
+MARGIN_FACTOR = 1.25
+"""Assumed bound on the difference between the statistics of b of n images and those of all n, in
+units of sqrt(1 / b - 1 / n). (On MobileNetV2 with 40 images it misses 1 PAN in 200 in halves and 1
+in 80 in quarters; with 160 images none in either, and 1 in 200 in some eighths.)"""
 
-LEAST = 8
-"""Images that a subsample has at least."""
+MIN_IMAGES = 8
+"""Minimum number of images in a subsample."""
 
 _BLOCK_BYTES = 1 << 28
-"""Maps that are copied at a time."""
+"""Bytes of maps that are copied at a time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
-    """The neurons of a site that are looked at again."""
+class Candidates:
+    """Neurons of a site that are examined again on subsamples."""
 
     channels: Tensor
     """(K,) int."""
-    reach: Tensor
-    """min(KS, max(KS+, KS-)) of the side where it is largest: a PAN reaches theta. (K,)"""
+    score: Tensor
+    """Largest min(KS, max(KS+, KS-)) of any side, (K,): at least theta for a PAN."""
     pans: Tensor
-    """Which of them are PANs on all images: (K,) bool."""
+    """Whether each is a PAN on all images: (K,) bool."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stability:
-    """What the subsamples showed; empty where there were none."""
+    """Results of the subsamples; empty if there were none."""
 
     convergence: tuple[Convergence, ...] = ()
     shares: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
-    """By site and channel of its PANs: share of the halves in which it is one."""
+    """Share of the halves in which each PAN is one, by site and channel."""
     intervals: Mapping[str, Interval] = field(default_factory=dict)
-    """By measure."""
+    """Intervals of the whole model, by measure."""
     by_site: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
+    """Intervals of the sites, by measure and site."""
     why_not: str = ""
+    """Reason why there are no subsamples."""
 
 
-def near(statistics: KS, theta: float, images: int) -> Near:
-    """Those of a site's neurons that may be PANs on fewer images: statistics (4, C) of so many."""
-    reach = torch.minimum(statistics.two_sided, torch.maximum(statistics.plus, statistics.minus))
-    channels = (reach.amax(0) >= nearest(theta, images)).nonzero().flatten()
+def candidates(statistics: KS, theta: float, images: int) -> Candidates:
+    """Select a site's neurons that may be PANs on fewer images, given statistics (4, C) on all."""
+    score = torch.minimum(statistics.two_sided, torch.maximum(statistics.plus, statistics.minus))
+    channels = (score.amax(0) >= candidate_threshold(theta, images)).nonzero().flatten()
     pans = labels.pans(statistics, theta).any(0)
-    return Near(channels, reach.amax(0)[channels], pans[channels])
+    return Candidates(channels, score.amax(0)[channels], pans[channels])
 
 
-def nearest(theta: float, images: int) -> float:
-    """From which statistics on a neuron is looked at again."""
+def candidate_threshold(theta: float, images: int) -> float:
+    """Return the score from which on a neuron is a candidate."""
     if images < LEAST_IMAGES:
         return theta
-    return theta - max((margin(part, images) for part in plan_of(images)), default=0.0)
+    return theta - max((margin(part, images) for part in subsample_plan(images)), default=0.0)
 
 
 def margin(part: Subsample, images: int) -> float:
-    """How far below the threshold a neuron may lie that is a PAN in a subsample."""
-    return REACH * math.sqrt((subsamples.GROUPS / len(part) - 1) / images)
+    """Return how far below theta the score of a PAN in the subsample may be on all images."""
+    return MARGIN_FACTOR * math.sqrt((subsamples.GROUPS / len(part) - 1) / images)
 
 
-def plan_of(images: int) -> list[Subsample]:
-    """Eighths, quarters and halves of so many images, those that have enough of them."""
+def subsample_plan(images: int) -> list[Subsample]:
+    """Return the eighths, quarters and halves that have enough images."""
     every = (*subsamples.eighths(), *subsamples.quarters(), *subsamples.halves())
-    return [part for part in every if images * len(part) >= LEAST * subsamples.GROUPS]
+    return [part for part in every if images * len(part) >= MIN_IMAGES * subsamples.GROUPS]
 
 
-def examine(states: States, found: Mapping[str, Near], *, theta: float, seed: int) -> Stability:
-    """Repeats the detection on subsamples of whole maps; ``found`` by site of those examined."""
+def examine(
+    states: States, found: Mapping[str, Candidates], *, theta: float, seed: int
+) -> Stability:
+    """Repeat the detection on subsamples of whole maps; ``found`` has candidates by site."""
     if why := why_not(states):
         return Stability(why_not=why)
     sites = {name: state for name, state in states.by_site.items() if name in found}
     if not sites:
         return Stability()
-    plan = plan_of(states.images)
-    masks = {n: _again(state, found[n], plan, theta, seed) for n, state in sites.items()}
-    return _told([s.site for s in sites.values()], found, masks, plan, states.images)
+    plan = subsample_plan(states.images)
+    masks = {n: _pan_masks(state, found[n], plan, theta, seed) for n, state in sites.items()}
+    rows = [state.site for state in sites.values()]
+    return _stability(rows, found, masks, plan, states.images, theta)
 
 
 def why_not(states: States) -> str:
-    """Why there are no subsamples; empty where there are."""
+    """Return the reason why subsamples are impossible; empty if they are possible."""
     if states.processes.count > 1:
-        return "several processes share the images"
+        return "the images are divided among several processes"
     if states.bounded:
-        return "values were counted between edges"
+        return "the activations do not fit in memory"
     if states.images < LEAST_IMAGES:
-        return f"{states.images} images are fewer than {LEAST_IMAGES}"
+        return f"{states.images} images, at least {LEAST_IMAGES} are needed"
     return ""
 
 
-def _again(state: State, found: Near, plan: Sequence[Subsample], theta: float, seed: int) -> Tensor:
-    """Which neurons are PANs in each subsample: (S, K) bool.
+def _pan_masks(
+    state: State, found: Candidates, plan: Sequence[Subsample], theta: float, seed: int
+) -> Tensor:
+    """Return which candidates are PANs in each subsample: (S, K) bool.
 
-    A site that ran on too few images is the same in all of them.
+    For a site that ran on too few images, all rows are the result on all images.
     """
     masks = found.pans.repeat(len(plan), 1)
     if state.images < LEAST_IMAGES:
         return masks
     for size in {len(part) for part in plan}:
         parts = [part for part in plan if len(part) == size]
-        chosen = found.reach >= theta - margin(parts[0], state.images)
-        again = masks.new_zeros(len(parts), masks.shape[1])
-        again[:, chosen] = sides(state, found.channels[chosen], parts, theta, seed).any(1)
-        masks[of_size(plan, size)] = again
+        chosen = found.score >= theta - margin(parts[0], state.images)
+        rows = masks.new_zeros(len(parts), masks.shape[1])
+        rows[:, chosen] = pan_sides(state, found.channels[chosen], parts, theta, seed).any(1)
+        masks[has_groups(plan, size)] = rows
     return masks
 
 
-def sides(
+def pan_sides(
     state: State, channels: Tensor, plan: Sequence[Subsample], theta: float, seed: int
 ) -> Tensor:
-    """On which sides the channels (K,) are PANs in each subsample: (S, 4, K) bool."""
+    """Return the sides on which the channels (K,) are PANs in each subsample: (S, 4, K) bool."""
     order, ends = subsamples.in_groups(state.images, seed)
     blocks = [torch.zeros(len(plan), 4, 0, dtype=torch.bool, device=channels.device)]
-    for some in _blocks(state, channels):
-        maps = torch.cat([batch[:, some] for batch in state.samples.maps])[order]
+    for block in _blocks(state, channels):
+        maps = torch.cat([batch[:, block] for batch in state.samples.maps])[order]
         groups = [maps[start:end] for start, end in pairwise(ends)]
         each = [_statistics(state.site, [groups[g] for g in part], theta) for part in plan]
         blocks.append(torch.stack([labels.pans(one, theta) for one in each]))
     return torch.cat(blocks, 2)
 
 
-def interval_of(whole: float, again: Tensor, plan: Sequence[Subsample]) -> Interval:
-    """The interval of a share, of its values in each subsample: (S,)."""
+def share_interval(whole: float, values: Tensor, plan: Sequence[Subsample]) -> Interval:
+    """Return the interval of a share, given its value on all images and in subsamples (S,)."""
     found = subsamples.interval(
-        torch.tensor(whole, dtype=torch.float64), again[of_size(plan, 4)], again[of_size(plan, 2)]
+        torch.tensor(whole, dtype=torch.float64),
+        values[has_groups(plan, 4)],
+        values[has_groups(plan, 2)],
     )
     low, high = (float(end.clamp(0, 1)) for end in found)
     return low, high
 
 
-def of_size(plan: Sequence[Subsample], groups: int) -> Tensor:
-    """Which subsamples are of so many groups: (S,) bool."""
+def has_groups(plan: Sequence[Subsample], groups: int) -> Tensor:
+    """Return which subsamples consist of that many groups: (S,) bool."""
     return torch.tensor([len(part) == groups for part in plan])
 
 
@@ -171,36 +179,44 @@ def _statistics(site: Site, maps: list[Tensor], theta: float) -> KS:
     return ks.border_statistics(samples.borders(), samples.centre())
 
 
-def _told(
+def _stability(
     sites: Sequence[Site],
-    found: Mapping[str, Near],
+    found: Mapping[str, Candidates],
     masks: Mapping[str, Tensor],
     plan: Sequence[Subsample],
     images: int,
+    theta: float,
 ) -> Stability:
     pans = {site.name: found[site.name].pans.cpu() for site in sites}
-    again = {site.name: masks[site.name].cpu() for site in sites}
+    by_subsample = {site.name: masks[site.name].cpu() for site in sites}
     groups = torch.tensor([len(part) for part in plan])
-    counts = torch.stack([again[site.name].sum(1) for site in sites], 1).double()
+    counts = torch.stack([by_subsample[site.name].sum(1) for site in sites], 1).double()
     whole = torch.stack([pans[site.name].sum() for site in sites]).double()
     channels = torch.tensor([site.channels for site in sites]).double()
-    halves, quarters = of_size(plan, 4), of_size(plan, 2)
-    intervals, by_site = _intervals(sites, channels, (whole, counts[halves], counts[quarters]))
-    together = torch.cat([pans[site.name] for site in sites])
-    every = torch.cat([again[site.name] for site in sites], 1)
+    halves, quarters = has_groups(plan, 4), has_groups(plan, 2)
+    uncertain = torch.stack([_uncertain(found[site.name], theta, images) for site in sites], 1)
+    figures = whole, counts[halves], counts[quarters]
+    intervals, by_site = _intervals(sites, channels, figures, uncertain)
+    all_pans = torch.cat([pans[site.name] for site in sites])
+    all_masks = torch.cat([by_subsample[site.name] for site in sites], 1)
     return Stability(
-        convergence=tuple(_steps(together, every, groups, images, int(channels.sum()))),
-        shares={site.name: _shares(found[site.name], again[site.name][halves]) for site in sites},
+        convergence=tuple(_steps(all_pans, all_masks, groups, images, int(channels.sum()))),
+        shares={
+            site.name: _shares(found[site.name], by_subsample[site.name][halves]) for site in sites
+        },
         intervals=intervals,
         by_site=by_site,
     )
 
 
 def _steps(
-    whole: Tensor, every: Tensor, groups: Tensor, images: int, neurons: int
+    whole: Tensor, by_subsample: Tensor, groups: Tensor, images: int, neurons: int
 ) -> Iterator[Convergence]:
-    """A step a size: PANs (K,) on all images, (S, K) in subsamples of so many groups, (S,)."""
-    rows = [(size, every[groups == size]) for size in groups.unique().tolist()]
+    """Yield one step per subsample size, given which candidates are PANs.
+
+    ``whole`` (K,) on all images, ``by_subsample`` (S, K); ``groups`` (S,) in each subsample.
+    """
+    rows = [(size, by_subsample[groups == size]) for size in groups.unique().tolist()]
     for size, masks in (*rows, (subsamples.GROUPS, whole[None])):
         counts = masks.sum(1)
         common, either = (masks & whole).sum(1).double(), (masks | whole).sum(1).double()
@@ -216,25 +232,33 @@ def _steps(
         )
 
 
-def _shares(found: Near, halves: Tensor) -> dict[int, float]:
-    """By channel of the PANs, in which share of the halves (R, K) each is one."""
+def _uncertain(found: Candidates, theta: float, images: int) -> Tensor:
+    """Count the PANs that other images may not show, and the others that they may: (2,)."""
+    reach = MARGIN_FACTOR / math.sqrt(images)
+    scores, pans = found.score.cpu(), found.pans.cpu()
+    losing = (pans & (scores < theta + reach)).sum()
+    return torch.stack([losing, (~pans & (scores >= theta - reach)).sum()])
+
+
+def _shares(found: Candidates, halves: Tensor) -> dict[int, float]:
+    """Return the share of the halves (R, K) in which each PAN is one, by channel."""
     shares = halves.double().mean(0)
     chosen = found.pans.cpu()
     return dict(zip(found.channels.cpu()[chosen].tolist(), shares[chosen].tolist(), strict=True))
 
 
 Counts = tuple[Tensor, Tensor, Tensor]
-"""By site, of all images, halves and quarters: (sites,), (R, sites), (Q, sites)."""
+"""Counts by site: on all images (sites,), in halves (R, sites), in quarters (Q, sites)."""
 
 
 def _intervals(
-    sites: Sequence[Site], channels: Tensor, counts: Counts
+    sites: Sequence[Site], channels: Tensor, counts: Counts, uncertain: Tensor
 ) -> tuple[dict[str, Interval], dict[str, dict[str, Interval]]]:
-    """By measure, of the whole model and of its sites. Counts end at whole neurons."""
-    low, high = _whole_numbers(counts, channels)
+    """Return the intervals of the model and of its sites, by measure, in whole neurons."""
+    low, high = _whole_numbers(counts, channels, uncertain)
     whole, halves, quarters = (part.sum(-1, keepdim=True) for part in counts)
     total = channels.sum(0, keepdim=True)
-    ends = _whole_numbers((whole, halves, quarters), total)
+    ends = _whole_numbers((whole, halves, quarters), total, uncertain.sum(1, keepdim=True))
     names = [site.name for site in sites]
     by_count = dict(zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True))
     part = (low / channels).tolist(), (high / channels).tolist()
@@ -245,14 +269,24 @@ def _intervals(
         {
             "pan_count": count,
             "pan_fraction": fraction,
-            # the largest of figures that each lie between their ends
+            # bounds on the largest of several values that have an interval each
             "layer_pan_fraction": (max(part[0]), max(part[1])),
         },
         {"pan_count": by_count, "pan_fraction": by_share, "layer_pan_fraction": by_share},
     )
 
 
-def _whole_numbers(counts: Counts, channels: Tensor) -> tuple[Tensor, Tensor]:
+def _whole_numbers(counts: Counts, channels: Tensor, uncertain: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the ends of the intervals of counts, in whole neurons within [0, ``channels``].
+
+    Where all subsamples agree the interval would have no width. It is widened by one neuron in each
+    direction in which there is an ``uncertain`` one, (2, sites), and then holds the count.
+    """
     low, high = subsamples.interval(*counts)
     most = torch.minimum(high.ceil().clamp(min=0), channels)
-    return torch.minimum(low.floor().clamp(min=0), most), most
+    least = torch.minimum(low.floor().clamp(min=0), most)
+    flat = least == most
+    fewer, more = (uncertain > 0).double()
+    wider = torch.minimum(least, counts[0]) - fewer, torch.maximum(most, counts[0]) + more
+    least = torch.where(flat, wider[0].clamp(min=0), least)
+    return least, torch.where(flat, torch.minimum(wider[1], channels), most)

@@ -68,7 +68,7 @@ def test_extreme_values_and_edges_are_counted_as_compared(values, places) -> Non
 @pytest.mark.parametrize("least", [0, float("inf")])
 def test_values_that_are_not_finite_are_noticed_and_harm_nothing(monkeypatch, bad, least) -> None:
     maps = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(2))
-    edges = counts.edges_of(
+    edges = counts.make_edges(
         maps.transpose(0, 1).flatten(1), maps.amin((0, 2, 3)), maps.amax((0, 2, 3))
     )
     spoilt = maps.clone()
@@ -84,7 +84,7 @@ def test_statistics_of_counts_hold_the_exact_ones(monkeypatch) -> None:
     exact = border_statistics(
         [line.flatten(1) for line in lines], flat[:, :, 1:-1, 1:-1].flatten(1)
     )
-    edges = counts.edges_of(flat[:, :9].flatten(1), flat.amin((1, 2, 3)), flat.amax((1, 2, 3)))
+    edges = counts.make_edges(flat[:, :9].flatten(1), flat.amin((1, 2, 3)), flat.amax((1, 2, 3)))
     found = counted(monkeypatch, [maps[:9], maps[9:]], edges, 0).statistics()
     for low, value, high in zip(found.low, exact, found.high, strict=True):
         assert (low <= value + 1e-12).all()

@@ -231,4 +231,4 @@ def test_a_layer_that_runs_on_no_row_of_a_batch_is_counted_as_it_is_kept() -> No
 def test_first_images_unlike_the_rest_are_said_to_widen_the_error() -> None:
     bright = IMAGES + 10 * torch.arange(len(IMAGES))[:, None, None, None] / len(IMAGES)
     found = audit(network(), bright, theta=0.1, memory=1)
-    assert any("the first images are not like the rest" in note for note in found.notes)
+    assert any("the first images are not representative" in note for note in found.notes)

@@ -157,7 +157,7 @@ def test_when_no_image_is_left_the_audit_says_so_and_keeps_the_pans() -> None:
     model = Planted()
     with torch.no_grad():
         model.last.bias[1] = float("inf")
-    with pytest.raises(AuditError, match=r"no image has finite outputs.*got 60 without") as caught:
+    with pytest.raises(AuditError, match=r"no image has finite outputs.*got 60 images") as caught:
         examined(model, pictures())
     assert caught.value.audit.pan_count == 1
 
@@ -228,16 +228,16 @@ def test_the_record_survives_json_and_names_its_classes() -> None:
     found = examined(Planted(), data, classes=CLASSES)
     assert read_audit(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
     assert found.classes == tuple(found.measures["log_odds_shift"].classes) == CLASSES
-    of_outputs = {"log_odds_shift", "log_odds_excess", "classes_shifted", "accuracy_drop"}
+    output_measures = {"log_odds_shift", "log_odds_excess", "classes_shifted", "accuracy_drop"}
     of_all = {"prediction_flips", "sample_influence", "pan_floor", "nascent_fraction"}
-    assert of_outputs | of_all | {"downstream_fraction"} <= set(found.measures)
+    assert output_measures | of_all | {"downstream_fraction"} <= set(found.measures)
     again = examined(Planted(), data, classes=CLASSES)
     assert (again.influence, again.measures) == (found.influence, found.measures)
 
 
 def test_names_that_are_not_as_many_as_the_classes_are_not_used() -> None:
     found = examined(Planted(), pictures(), classes=["a", "b"])
-    assert "2 class names for 3 classes: not used" in found.notes
+    assert "class names ignored: 2 names for 3 classes" in found.notes
     assert (found.classes, set(found.measures["log_odds_shift"].classes)) == ((), {"0", "1", "2"})
     assert "accuracy_drop" not in found.measures
 
@@ -267,7 +267,7 @@ def test_a_segmentation_counts_pixels_and_tells_how_far_the_border_reaches() -> 
     own = torch.zeros(2, 1, 3, 3)
     own[0, 0, 0, 1] = 1
     own[1, 0, 1, 1] = 0.5
-    found = examined(conv(own), bright_images(60))
+    found = examined(conv(own), bright_images(60), task="segmentation")
     pan = found.influence[0]
     assert (pan.plan.size, pan.prediction_flips) == (1, 60 * 16)
     assert pan.by_distance == (44 / 60, *[1.0] * 7)
@@ -277,7 +277,5 @@ def test_one_image_and_outputs_that_are_not_one_an_image() -> None:
     one = examined(Planted(), pictures(1)).influence[0]
     assert one.images == len(one.samples) == 1
     whole = nn.Sequential(Planted(), nn.Flatten(0), nn.Unflatten(0, (1, -1)))
-    with pytest.raises(
-        AuditError, match="not return one output for each image, got 1 outputs for 32"
-    ):
+    with pytest.raises(AuditError, match="not return one output per image, got 1 outputs for 32"):
         examined(whole, pictures())

@@ -88,7 +88,7 @@ def test_zeros_in_the_place_of_zeros_leave_everything_as_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The identity, which as a setting is refused for just that."""
-    monkeypatch.setattr("pytest_pan.config.settings.SWAPPED_IN", MODES)
+    monkeypatch.setattr("pytest_pan.config.settings.SWAP_MODES", MODES)
     found = examined(fifteen_types(), bright_images(), mode="zeros")
     assert found.measures["pan_floor"].value == found.pan_fraction == 1
     assert {(str(n.nascent), str(n.downstream)) for n in found.neurons} == {("", "")}

@@ -30,7 +30,7 @@ from pytest_pan.records.measures import Measured
 from pytest_pan.records.neurons import Side
 from pytest_pan.report import html
 
-TITLE = "What the padding does to the predictions"
+TITLE = "Effect of the padding on the predictions"
 
 
 def section(audit: Audit) -> str:
@@ -167,14 +167,14 @@ def test_ten_draws_have_a_line_and_the_page_says_of_how_many() -> None:
     text = section(make_audit(influence=make_plans(12)))
     ordered = text[text.index("<svg class") : text.index("</svg>", text.index("<svg class"))]
     assert ordered.count('class="truncated"') == 10
-    assert "Of 12 draws the first 10 have a line." in text
+    assert "Only the first 10 of 12 draws are drawn." in text
 
 
 def test_each_padding_mode_has_its_own_figures() -> None:
     modes = ("reflect", "mean")
     text = section(make_audit(influence=tuple(make_influence(f"PAN-{m}") for m in modes)))
     assert re.findall("<h4>Padding swapped for (.*?)</h4>", text) == [*modes]
-    assert text.count("<figcaption>Log-odds of the classes in order") == 2
+    assert text.count("<figcaption>Log-odds of the classes in ascending order") == 2
 
 
 def held(*draws: float) -> Audit:
@@ -195,7 +195,7 @@ def test_a_measure_stands_beside_its_draws() -> None:
 @pytest.mark.parametrize("draws", [(), (0.01,)])
 def test_fewer_than_two_draws_tell_nothing_and_the_page_says_so(draws: tuple[float, ...]) -> None:
     text = section(held(*draws))
-    assert re.search("single draw cannot tell|nothing here tells", text)
+    assert re.search("single draw cannot show|is unknown whether", text)
     assert " of 2<" not in text
 
 

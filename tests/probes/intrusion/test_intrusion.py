@@ -302,7 +302,7 @@ def test_the_record_goes_to_json_and_back(fired: float | None) -> None:
     assert Intrusion.from_json(json.loads(json.dumps(record.to_json()))) == record
 
 
-def test_beyond_the_memory_who_fires_is_told_from_the_first_images_and_that_is_said() -> None:
+def test_beyond_the_memory_responses_are_those_of_the_first_images_and_a_note_says_so() -> None:
     images = bright_images(count=40, size=32)
     model = conv(torch.stack([missing("T"), single(1)]))
     kept = probed(model, images, sizes=[10] * 4, memory=1)

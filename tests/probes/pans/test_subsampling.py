@@ -39,7 +39,7 @@ def pans(found: Audit) -> set[tuple[str, int]]:
 def test_counts_overlaps_and_stability_are_those_of_audits_of_the_subsamples(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stability, "REACH", 9.0)  # every neuron is looked at again
+    monkeypatch.setattr(stability, "MARGIN_FACTOR", 9.0)  # every neuron is a candidate
     network, images = random_network(), mixed_images(64, 5)
     whole = audit(network, images, seed=seed)
     assert whole.neurons
@@ -89,7 +89,7 @@ def test_how_the_images_come_in_batches_changes_nothing(batch_size: int) -> None
 
 @pytest.mark.parametrize(
     ("images", "memory", "why"),
-    [(31, 1 << 30, "31 images are fewer than 32"), (900, 1, "values were counted between edges")],
+    [(31, 1 << 30, "31 images, at least 32"), (900, 1, "activations do not fit in memory")],
 )
 def test_where_there_are_no_subsamples_the_audit_says_so(
     images: int, memory: int, why: str

@@ -14,12 +14,16 @@ from pytest_pan import ConfigError
 from pytest_pan.config import limits as config_limits
 from pytest_pan.probes.table import read_audit
 from pytest_pan.records.audit import Audit, Settings
-from pytest_pan.records.changes import Compared
+from pytest_pan.records.changes import BaselineComparison
 from pytest_pan.records.measures import Measured
 from pytest_pan.verdicts import baselines as baseline
+from pytest_pan.verdicts.baseline_limits import (
+    compare_and_update,
+    compare_with_baseline,
+    judge_all,
+)
 from pytest_pan.verdicts.baselines import Baselines
 from pytest_pan.verdicts.judge import explain
-from pytest_pan.verdicts.ratchet import compared, hold, keep
 
 CHANNELS = 10
 
@@ -39,7 +43,7 @@ def beside(audit: Audit, *, update: bool = False) -> Baselines:
 
 def outcome(now: Audit, before: Baselines | None, keyword: str, bound: Any) -> str:
     limits = config_limits.limits(keyword, bound, origin="here")
-    (verdict,) = hold(now, limits, before)
+    (verdict,) = judge_all(now, limits, before)
     return verdict.outcome
 
 
@@ -61,7 +65,7 @@ def test_a_share_is_of_the_baseline_s_size_and_an_amount_is_added(
 ) -> None:
     found = config_limits.parse_relative(text)
     assert found is not None
-    assert found.of(figure) == bound
+    assert found.bound_for(figure) == bound
 
 
 @pytest.mark.parametrize(
@@ -119,20 +123,20 @@ def test_an_unchanged_audit_holds_the_bound_baseline_although_the_file_is_rounde
 @pytest.mark.parametrize(
     ("before", "bound", "words"),
     [
-        (None, "baseline", "no baselines; name them by --pan-baseline=DIR"),
+        (None, "baseline", "no baselines; set --pan-baseline=DIR"),
         (Baselines(folder=Path("b"), shown="b"), "baseline+5", "no baseline b/net.json yet"),
-        (beside(net(a=1)), {"b*": "baseline"}, "b/net.json has no figure of that"),
+        (beside(net(a=1)), {"b*": "baseline"}, "b/net.json has no value for it"),
     ],
 )
 def test_a_limit_whose_baseline_is_missing_fails_and_says_how_to_write_it(
     before: Baselines | None, bound: Any, words: str
 ) -> None:
     now = net(a=1, b1=0)
-    (verdict,) = hold(now, config_limits.limits("max_pan_count", bound, origin="here"), before)
+    (verdict,) = judge_all(now, config_limits.limits("max_pan_count", bound, origin="here"), before)
     assert verdict.outcome == "fail"
     text = explain(now, verdict)
     assert words in text
-    assert "cannot be held against" in text
+    assert "cannot be checked against" in text
 
 
 def test_a_run_that_writes_the_baseline_holds_limits_against_what_it_writes() -> None:
@@ -144,7 +148,7 @@ def test_a_run_that_writes_the_baseline_holds_limits_against_what_it_writes() ->
 
 def test_a_verdict_says_where_its_bound_is_from() -> None:
     limits = config_limits.limits("max_pan_count", "baseline+50%", origin="marker of test_x")
-    (verdict,) = hold(net(a=3), limits, beside(net(a=2)))
+    (verdict,) = judge_all(net(a=3), limits, beside(net(a=2)))
     assert (verdict.limit.bound, verdict.limit.relative) == (3.0, "baseline+50%")
     assert verdict.limit.origin == "marker of test_x: baseline+50%, 2 in b/net.json"
 
@@ -186,9 +190,9 @@ def changed(audit: Audit, part: str, **facts: Any) -> Audit:
 def test_the_reason_of_a_change_is_told_apart(
     part: str, facts: dict[str, Any], reason: str
 ) -> None:
-    found = compared(changed(net(a=3), part, **facts), beside(net(a=2)))
+    found = compare_with_baseline(changed(net(a=3), part, **facts), beside(net(a=2)))
     assert found.differences == (reason,)
-    (verdict, *_) = hold(
+    (verdict, *_) = judge_all(
         changed(net(a=3), part, **facts),
         config_limits.limits("max_pan_count", "baseline", origin="here"),
         beside(net(a=2)),
@@ -198,30 +202,30 @@ def test_the_reason_of_a_change_is_told_apart(
 
 def test_several_reasons_at_once_are_all_listed() -> None:
     now = changed(changed(net(a=3), "model", digest="f00"), "images", count=9)
-    found = compared(now, beside(net(a=2)))
+    found = compare_with_baseline(now, beside(net(a=2)))
     assert [line.partition(":")[0] for line in found.reasons] == ["weights", "images"]
 
 
 def test_where_nothing_else_has_changed_it_is_the_code_or_chance() -> None:
-    (reason,) = compared(net(a=3), beside(net(a=2))).reasons
-    assert reason.startswith("nothing else")
-    assert "the code that ran" in reason
+    (reason,) = compare_with_baseline(net(a=3), beside(net(a=2))).reasons
+    assert reason.startswith("nothing recorded")
+    assert "the code has changed" in reason
 
 
 def test_probes_that_a_run_did_not_ask_for_are_neither_lost_nor_a_changed_setting() -> None:
     full = replace(net(a=2), settings=Settings(probes=("pans", "influence")))
     odds = Measured(measure="log_odds_shift", value=0.2)
     before = beside(replace(full, measures=full.measures | {"log_odds_shift": odds}))
-    assert not compared(net(a=2), before).has_changed
-    assert compared(net(a=2), before).differences == ()
-    assert compared(full, before).count("lost") == 1
+    assert not compare_with_baseline(net(a=2), before).has_changed
+    assert compare_with_baseline(net(a=2), before).differences == ()
+    assert compare_with_baseline(full, before).count("lost") == 1
 
 
 def test_improvements_and_regressions_are_told_by_measure_and_by_layer() -> None:
-    better = compared(net(a=1, b=1), beside(net(a=2, b=1)))
+    better = compare_with_baseline(net(a=1, b=1), beside(net(a=2, b=1)))
     assert better.is_improvement
     assert [(row.layer, row.before, row.after) for row in better.layers] == [("a", 2, 1)]
-    mixed = compared(net(a=1, b=3), beside(net(a=2, b=2)))
+    mixed = compare_with_baseline(net(a=1, b=3), beside(net(a=2, b=2)))
     assert mixed.count("same") == 4  # as many of as many, as many edges, and none is uneven
     assert mixed.count("worse") == 1  # the largest share of a layer
     assert [(row.layer, row.change) for row in mixed.layers] == [("a", "better"), ("b", "worse")]
@@ -229,15 +233,15 @@ def test_improvements_and_regressions_are_told_by_measure_and_by_layer() -> None
 
 
 def test_a_comparison_is_the_same_after_a_trip_through_json() -> None:
-    found = compared(changed(net(a=3), "model", digest="f00"), beside(net(a=2)))
-    assert Compared.from_json(found.to_json()) == found
+    found = compare_with_baseline(changed(net(a=3), "model", digest="f00"), beside(net(a=2)))
+    assert BaselineComparison.from_json(found.to_json()) == found
     whole = replace(net(a=3), baseline=found)
     assert read_audit(whole.to_json()).baseline == found
 
 
 def test_an_incomplete_audit_is_neither_compared_nor_written(tmp_path: Path) -> None:
     before = replace(beside(net(a=2), update=True), folder=tmp_path)
-    kept = keep([replace(net(a=3), partial="interrupted")], before)
+    kept = compare_and_update([replace(net(a=3), partial="interrupted")], before)
     assert [audit.baseline and audit.baseline.missing for audit in kept.audits] == [
         "the audit is incomplete"
     ]
@@ -247,11 +251,13 @@ def test_an_incomplete_audit_is_neither_compared_nor_written(tmp_path: Path) -> 
 
 def test_two_audits_of_one_name_write_nothing_and_are_an_error(tmp_path: Path) -> None:
     before = Baselines(folder=tmp_path, shown="b", update=True)
-    kept = keep([net(a=1), changed(net(a=2), "settings", theta=0.25)], before)
+    kept = compare_and_update([net(a=1), changed(net(a=2), "settings", theta=0.25)], before)
     assert "2 audits of this run have this name" in kept.errors["pan::baseline::net"]
     assert list(tmp_path.iterdir()) == []
     assert (
-        keep([net(a=1), changed(net(a=1), "images", count=9)], replace(before, update=False)).errors
+        compare_and_update(
+            [net(a=1), changed(net(a=1), "images", count=9)], replace(before, update=False)
+        ).errors
         == {}
     )
 
@@ -259,7 +265,7 @@ def test_two_audits_of_one_name_write_nothing_and_are_an_error(tmp_path: Path) -
 def test_an_update_touches_no_file_of_a_model_that_did_not_run(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("as it was")
     before = Baselines(folder=tmp_path, shown="b", update=True)
-    (audit,) = keep([net(a=1)], before).audits
+    (audit,) = compare_and_update([net(a=1)], before).audits
     assert audit.baseline is not None
     assert audit.baseline.written == "written"
     assert (tmp_path / "other.json").read_text() == "as it was"
