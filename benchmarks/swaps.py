@@ -46,7 +46,7 @@ def measure(name: str, network: nn.Module, share: float, batch: int, rounds: int
 
     with borrowed(network, seed=0) as ready:
         with tapped(Tap(network, see)) as tap:
-            tap.begin()
+            tap.begin(len(images))
             ready(images)
         chosen = {
             site: tuple(torch.randperm(count)[: max(1, round(share * count))].tolist())

@@ -19,7 +19,7 @@ import click
 
 from pytest_pan.config.files import why_not_writable, write_text
 from pytest_pan.records.errors import ConfigError, PanError, shortened
-from pytest_pan.records.text import plural
+from pytest_pan.records.text import cut, plural
 from pytest_pan.report import reading, tables
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _importing_from_cwd() -> Iterator[None]:
 def _preview(found: Preview) -> Iterator[str]:
     shape = "x".join(map(str, found.shape))
     yield tables.printable(
-        f"{found.model['name']} on an image of {shape}: "
+        f"{cut(str(found.model['name']))} on an image of {shape}: "
         f"{plural(len(found.sites), 'layer')} with {plural(found.neuron_count, 'neuron')} would be "
         f"examined, {len(found.skips):,} would not"
     )

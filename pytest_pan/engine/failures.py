@@ -10,6 +10,7 @@ import torch
 
 from pytest_pan.records.audit import Audit, Skip
 from pytest_pan.records.errors import AuditError, InputError, PanError
+from pytest_pan.records.text import plural
 
 
 def stopped(error: Exception, partial: Audit) -> AuditError:
@@ -48,6 +49,8 @@ def nothing_examined(skips: tuple[Skip, ...]) -> InputError:
     listed = ", ".join(f"{count} with {why}" for why, count in reasons.items())
     return InputError(
         "no padded convolution to examine",
-        got=f"{sum(reasons.values())} convolutions: {listed}" if reasons else "no convolution",
+        got=f"{plural(sum(reasons.values()), 'convolution')}: {listed}"
+        if reasons
+        else "no convolution",
         allowed="at least one Conv2d with padding and a kernel larger than 1x1",
     )

@@ -15,7 +15,7 @@ def model_digest(model: nn.Module) -> str:
     """
     digest = hashlib.sha256()
     for path, module in model.named_modules():
-        geometry = f"{path} {type(module).__qualname__}({module.extra_repr()})\n"
+        geometry = f"{path} {type(module).__qualname__}({_settings(module)})\n"
         digest.update(geometry.encode())
     for key, value in model.state_dict().items():
         digest.update(key.encode())
@@ -23,6 +23,14 @@ def model_digest(model: nn.Module) -> str:
             digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
             digest.update(raw_bytes(value))
     return digest.hexdigest()
+
+
+def _settings(module: nn.Module) -> str:
+    """Return what the module prints of itself, or the error that it raises."""
+    try:
+        return str(module.extra_repr())
+    except Exception as error:  # a user's method
+        return f"{type(error).__name__}: {error}"
 
 
 def image_digests(images: Tensor) -> tuple[bytes, ...]:

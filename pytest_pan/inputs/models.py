@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 
 from pytest_pan.inputs.digests import model_digest
-from pytest_pan.instrument.gate import kept_randomness
+from pytest_pan.instrument.gate import check_ready, copied, kept_randomness
 from pytest_pan.records.errors import ConfigError, InputError
 
 
@@ -48,6 +47,7 @@ def load_model(model: object, arguments: Mapping[str, Any] | None = None) -> nn.
             got=type(model).__name__,
             allowed="a torch.nn.Module, or 'module:callable' that gives one",
         )
+    check_ready(model)
     return model
 
 
@@ -95,13 +95,24 @@ def untrained(model: nn.Module, *, seed: int = 0) -> nn.Module:
 
     Its PANs are those that the architecture shows before it has learned anything.
     """
-    twin = copy.deepcopy(model)
+    twin = copied(model)
     with kept_randomness(seed):
         for module in twin.modules():
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
                 reset()
+                _renormalise(module)
     return twin
+
+
+def _renormalise(module: nn.Module) -> None:
+    """Set the parameters of a weight that ``weight_norm`` computes to the value it was reset to."""
+    for name in [name for name in module._parameters if name.endswith("_g")]:
+        length, direction = (module._parameters.get(name[:-1] + end) for end in "gv")
+        weight = getattr(module, name[:-2], None)
+        if length is not None and direction is not None and isinstance(weight, torch.Tensor):
+            direction.data.copy_(weight)
+            length.data.copy_(torch.norm_except_dim(weight, 2, 0))
 
 
 def name_of(given: object, model: nn.Module, name: str = "") -> str:

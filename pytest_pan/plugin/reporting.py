@@ -88,12 +88,17 @@ class Controller:
             self._exit = escaped(f"the run was ended by pytest.exit: {excinfo.value}")
 
     def is_incomplete(self, session: pytest.Session) -> bool:
-        """Return whether an audit is missing because its test or model was never reached."""
+        """Return whether an audit is missing because the run ended before its test or model.
+
+        After ``pytest.exit`` also whether any limit failed: the test may have no report.
+        """
+        if self._exit and not only_shows(session.config):
+            audits = self._ledger.audits
+            failed = any(v.outcome == "fail" for audit in audits for v in audit.verdicts)
+            no_audit = not audits and bool(session.config.getoption("pan_audit"))
+            return failed or no_audit or bool(self._summary().missing)
         expected = self._collected.expected if self._collected else 0
-        nothing_ran = bool(self._exit and session.config.getoption("pan_audit"))
-        if only_shows(session.config):
-            return False
-        return expected > len(self._requested) or (nothing_ran and not self._ledger.audits)
+        return self._runs_tests and expected > len(self._requested)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._ledger.receive(getattr(report, "pan", ()))

@@ -71,7 +71,12 @@ def factory(config: pytest.Config) -> Factory:
         item = config.stash.get(RUNNING, None)
         if item is not None and not options.get("name"):
             options["name"] = config.stash[NAMES].default_name(item, model, images, options)
-        return deliver(config, request(config, model, images, options))
+        try:
+            return deliver(config, request(config, model, images, options))
+        except BaseException:
+            if item is not None:
+                item.stash[AUDIT_FAILED] = True
+            raise
 
     return make
 
@@ -118,11 +123,8 @@ def broken_off(error: BaseException, name: str) -> str:
 
 def deliver(config: pytest.Config, answer: Answer) -> Audit:
     """Return the audit to the running test, or fail the test."""
-    item = config.stash.get(RUNNING, None)
     if answer.audit is not None:
         config.stash.setdefault(TEST_AUDITS, []).append(answer.audit)
-    elif item is not None:
-        item.stash[AUDIT_FAILED] = True
     if answer.failure or answer.audit is None:
         fail(answer.failure)
     return answer.audit

@@ -85,6 +85,6 @@ class Swap:
 def run(model: nn.Module, images: Tensor, see: Callable[[ConvCall], Tensor | None]) -> object:
     """Run one forward pass with ``see`` called at each convolution."""
     with tapped(Tap(model, see)) as tap:
-        tap.begin()
+        tap.begin(len(images))
         output: object = model(images)
         return output

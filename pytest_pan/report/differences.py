@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_pan.probes import table as measures
+from pytest_pan.records import text
 from pytest_pan.records.changes import MeasureChange
 from pytest_pan.report import tables
 from pytest_pan.report.reading import Report
@@ -19,25 +20,29 @@ def lines(found: Comparison, before: Report, after: Report) -> Iterator[str]:
     """Yield incomplete parts, a table per model, then the models that only one report has."""
     for report in (before, after):
         if report.partial:
-            yield tables.printable(f"PARTIAL, {report.path}: {report.partial}")
+            yield _line(f"PARTIAL, {report.path}: {report.partial}")
     for pair in found.pairs:
         yield from _pair(pair, before, after)
     for models, report in ((found.only_before, before), (found.only_after, after)):
         for name in models:
-            yield tables.printable(f"{name}: only in {report.path}")
+            yield _line(f"{name}: only in {report.path}")
     counts = {c: found.count(c) for c in ("worse", "lost", "better", "new", "same", "unknown")}
     yield "measures: " + ", ".join(f"{n} {c}" for c, n in counts.items() if n or c == "worse")
 
 
 def _pair(pair: Pair, before: Report, after: Report) -> Iterator[str]:
-    yield tables.printable(f"{pair.name}: {before.path} -> {after.path}")
+    yield _line(f"{pair.name}: {before.path} -> {after.path}")
     for why, report in zip(pair.partial, (before, after), strict=True):
         if why:
-            yield tables.INDENT + tables.printable(f"PARTIAL, {report.path}: {why}")
+            yield tables.INDENT + _line(f"PARTIAL, {report.path}: {why}")
     for difference in pair.differences:
-        yield tables.INDENT + tables.printable(f"differs in {difference}")
+        yield tables.INDENT + _line(f"differs in {difference}")
     rows = [_row(row) for row in pair.rows]
     yield from tables.lines(_HEADS, rows, right=_HEADS[1:4])
+
+
+def _line(words: str) -> str:
+    return text.line(tables.printable(words))
 
 
 def _row(row: MeasureChange) -> tuple[str, ...]:

@@ -112,9 +112,10 @@ def misfit(value: object, kind: Any, where: str) -> str:
         found = [misfit(value, each, where) for each in arguments]
         return "" if "" in found else found[0]
     if dataclasses.is_dataclass(value):
+        record: Any = type(value)
         return _first(
             misfit(getattr(value, name), hint, f"{where}.{name}")
-            for name, hint in _hints(type(value)).items()
+            for name, hint in _hints(record).items()
         )
     if origin is Literal:
         return "" if value in arguments else _wrong(where, value)

@@ -160,7 +160,9 @@ def _baseline_value(
         source = f"estimated for very many images from {file}, which has different images"
         return (ends[0] + ends[1]) / 2, source, ""
     missing = f"no baseline {file} yet" if old is None else f"{file} has no value for it"
-    why_not = f"{limit.relative}: {missing}; {update_command(baselines.shown)} writes it"
+    why_not = f"{limit.relative}: {missing}"
+    if _audit_value(audit, limit) is not None:
+        why_not += f"; {update_command(baselines.shown)} writes it"
     before = None if old is None else _value(_measured_body(old, limit), limit)
     # the file has rounded values: one that rounds to the same is unchanged
     rounded = _value(_measured_body(baseline.body_of(audit), limit), limit)

@@ -53,7 +53,7 @@ def test_sites_prints_a_table_with_what_is_uneven_and_what_is_not_examined(here:
     assert "2 2 3x3 1x1 8x9 1 1 1 1 1 1 1 1 reflect" in rows
     assert "1 1x1 kernel" in rows
     assert "2 layers with 7 neurons would be examined, 1 would not" in result.stdout
-    assert "uneven: 1 of them" in result.stdout
+    assert "uneven: 1 layer consumes" in result.stdout
 
 
 def test_sites_as_json_is_nothing_but_json_and_takes_arguments(here: str) -> None:

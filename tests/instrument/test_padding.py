@@ -195,7 +195,7 @@ def channels_last(x: Tensor) -> Tensor:
             "constant",
         ),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)).strip("<>"),
 )
 def test_constant_pieces_and_buffers_around_a_map_are_pads(pad: Function, mode: str) -> None:
     site = call_after(pad).site()

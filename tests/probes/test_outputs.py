@@ -119,7 +119,8 @@ def test_a_single_score_is_a_yes_or_no_in_images_and_in_pixels() -> None:
     reading, changed = read(scores), read(-scores)
     torch.testing.assert_close(outputs.probabilities(reading), scores.double().sigmoid())
     assert outputs.flips(reading, changed).tolist() == [1, 1]
-    pixels, others = (read(s[:, :, None, None].expand(2, 1, 4, 6)) for s in (scores, -scores))
+    maps = (s[:, :, None, None].expand(2, 1, 4, 6) for s in (scores, -scores))
+    pixels, others = (read(each, "segmentation") for each in maps)
     torch.testing.assert_close(outputs.probabilities(pixels), scores.double().sigmoid())
     assert outputs.flips(pixels, others).tolist() == [24, 24]
     assert sum(outputs.by_distance(pixels, others)[0]) == 0
@@ -153,10 +154,10 @@ def test_agreement_by_distance_is_that_of_a_loop_over_the_pixels(size: tuple[int
                 ring = int(16 * depth / half)
                 pixels[ring] += 1
                 kept[ring] += int(a[image, :, y, x].argmax() == b[image, :, y, x].argmax())
-    found = outputs.by_distance(read(a), read(b))
+    found = outputs.by_distance(read(a, "segmentation"), read(b, "segmentation"))
     assert [part.tolist() for part in found] == [kept, pixels]
     shares = read(a).logits.double().softmax(1).mean((2, 3))
-    torch.testing.assert_close(outputs.probabilities(read(a)), shares)
+    torch.testing.assert_close(outputs.probabilities(read(a, "segmentation")), shares)
 
 
 def detections(*boxes: tuple[tuple[float, ...], int, float]) -> list[dict[str, Tensor]]:
