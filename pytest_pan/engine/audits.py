@@ -117,6 +117,17 @@ class Ledger:
         this one only if its inputs have the same fingerprint. Raises what an audit raises, and the
         same again for the same inputs.
         """
+        made = self._answer(model, images, given, tick)
+        if made.error is not None:
+            raise made.error.with_traceback(None)
+        if made.audit is None:
+            raise PanError("the audit left no result")
+        return made.audit
+
+    def _answer(self, model: object, images: object, given: dict[str, Any], tick: Tick) -> _Made:
+        """Find or make the audit. Apart from :meth:`audit`, whose frame an error keeps alive: that
+        must not hold the images.
+        """
         settings, extras = self._settings(given)
         request = self._request(model, images, settings, extras)
         made = self._earlier(request)
@@ -125,11 +136,7 @@ class Ledger:
             self._remember(request, made)
         elif made.audit is not None:
             self._send(made.audit)
-        if made.error is not None:
-            raise made.error.with_traceback(None)
-        if made.audit is None:
-            raise PanError("the audit left no result")
-        return made.audit
+        return made
 
     def _earlier(self, request: _Request) -> _Made | None:
         """Return the audit of the same inputs that this run has made, if every process has one."""

@@ -99,7 +99,8 @@ def test_an_improvement_passes_and_suggests_the_update(based: pytest.Pytester) -
     result.stdout.fnmatch_lines(
         [
             "    better pan_count 16 -> 15 (-1)",
-            "    better than the baseline: pytest --pan-audit --pan-update-baseline records it",
+            "    better than the baseline: pytest --pan-audit --pan-baseline=bases "
+            "--pan-update-baseline records it",
             "  PASS pan_count 15 (max 17)  marker of *: baseline+1, 16 in bases/Conv2d-*",
         ]
     )
@@ -204,7 +205,10 @@ def test_a_missing_baseline_fails_the_limit_and_an_update_writes_it(
     result = ready.runpytest("--pan-audit", "--pan-baseline=bases")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["  baseline+1: no baseline bases/Conv2d-*.json yet; pytest --pan-audit --pan-update-*"]
+        [
+            "  baseline+1: no baseline bases/Conv2d-*.json yet; "
+            "pytest --pan-audit --pan-baseline=bases --pan-update-baseline writes it"
+        ]
     )
     assert not (ready.path / "bases").exists()
     ready.runpytest("--pan-audit", "--pan-baseline=bases", "--pan-update-baseline")
@@ -326,12 +330,12 @@ def pan_name(scale):
 def test_two_audits_of_one_name_are_an_error_and_pan_name_tells_them_apart(
     repo: pytest.Pytester,
 ) -> None:
-    repo.makepyfile(SCALED)
+    repo.makepyfile(SCALED + NAMED.replace('f"times-{scale}"', '"net"'))
     update = ("--pan-audit", "--pan-baseline=bases", "--pan-update-baseline")
     result = repo.runpytest(*update)
     result.assert_outcomes(passed=2, errors=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["ERROR: Conv2d: 2 audits of this run have this name*"])
+    result.stdout.fnmatch_lines(["ERROR: net: 2 audits of this run have this name*"])
     repo.makepyfile(SCALED + NAMED)
     repo.runpytest(*update).assert_outcomes(passed=2)
     names = sorted(path.name for path in (repo.path / "bases").iterdir())

@@ -66,7 +66,7 @@ def test_it_fails_as_a_marker_does_and_says_where_the_limit_stands(bare: pytest.
         [
             "net: pan_fraction 100.00 % is above max_pan_fraction = 3.00 % "
             "(pyproject.toml [[]tool.pan.models.net[]])",
-            "  15 of 15 neurons in 1 layers are padding aware, on 60 images at theta 0.5",
+            "  15 of 15 neurons in 1 layer are padding aware, on 60 images at theta 0.5",
             "  (model): 100.00 %",
             "FAILED pan::net::max_pan_fraction - *",
         ]
@@ -206,7 +206,7 @@ def test_a_folder_of_images_lies_beside_the_file_wherever_pytest_runs(
         patch.chdir(sub)
         result = bare.runpytest("--pan-audit", f"--rootdir={bare.path}")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["net: *in 1 layers, 50 images*"])
+    result.stdout.fnmatch_lines(["net: *in 1 layer, 50 images*"])
 
 
 @pytest.mark.parametrize(

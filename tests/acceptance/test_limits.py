@@ -163,7 +163,7 @@ def test_an_assertion_that_fails_shows_the_layers_and_neurons_behind_it(
         [
             "E*assert 1.0 <= 0.03*",
             "*- padding audit -*",
-            "Conv2d: 15 of 15 neurons (100.00 %) in 1 layers are padding aware, on 60 images*",
+            "Conv2d: 15 of 15 neurons (100.00 %) in 1 layer are padding aware, on 60 images*",
             "  (model): 100.00 %",
             "  (model) channel * is a * PAN: on * KS 1.00, KS+ 1.00, KS- 0.00",
         ]

@@ -61,9 +61,9 @@ def test_the_ini_file_may_name_a_variable(
     [
         ("markdown-append", "*no file to append to; allowed: markdown-append:FILE*"),
         ("markdown-append:", "*--pan-report=markdown-append:: no file*GITHUB_STEP_SUMMARY*not set"),
-        ("markdown-append:$NOT_SET", "*$NOT_SET: the variable NOT_SET is not set;*"),
-        ("markdown-append:${NOT_SET}/a", "*the variable NOT_SET is not set;*"),
-        ("markdown-append:.", "*is a directory, name a file;*"),
+        ("markdown-append:$NOT_SET", "*$NOT_SET: the environment variable NOT_SET is not set;*"),
+        ("markdown-append:${NOT_SET}/a", "*the environment variable NOT_SET is not set;*"),
+        ("markdown-append:.", "*is a directory, not a file;*"),
         (
             "markdown-prepend:a",
             "*got 'markdown-prepend'; allowed: html, json, markdown, markdown-a*",

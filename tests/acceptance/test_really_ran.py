@@ -160,7 +160,7 @@ def test_a_run_that_is_about_something_else_is_none(
     result = repo.runpytest(*options)
     assert result.ret == ret
     if "-k" in options:
-        result.stdout.fnmatch_lines(["pan: 1 of 1 audits deselected"])
+        result.stdout.fnmatch_lines(["pan: 1 of 1 audit deselected"])
 
 
 @pytest.mark.parametrize("option", ["--lf", "--sw"])

@@ -117,8 +117,8 @@ def test_no_limit_passes_on_a_model_with_a_layer_that_overflows(repo: pytest.Pyt
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(
         [
-            "*pan_fraction 100.00 % cannot be held against max_pan_fraction = 100.00 % *",
-            "*not in the figure: 2 (activations not finite in 4 of 4 channels, *",
+            "*pan_fraction 100.00 % cannot be checked against max_pan_fraction = 100.00 % *",
+            "*not included: 2 (activations not finite in 4 of 4 channels, *",
         ]
     )
 
@@ -151,7 +151,9 @@ def test_an_interrupted_audit_leaves_what_had_finished(repo: pytest.Pytester) ->
 
         class Interrupts(torch.nn.Module):
             def forward(self, x):
-                raise KeyboardInterrupt
+                if len(x) > 1:  # not when the fingerprint is taken
+                    raise KeyboardInterrupt
+                return x
         """
     )
     declare(repo, model="torch.nn.Sequential(fifteen_types(), __import__('nets2').Interrupts())")
@@ -162,15 +164,12 @@ def test_an_interrupted_audit_leaves_what_had_finished(repo: pytest.Pytester) ->
     assert len(report["audits"][0]["neurons"]) == 15
 
 
-@pytest.mark.parametrize(
-    "body",
-    ["pan('nowhere:model', None)", "assert pan_audit.pan_fraction < 0"],
-    ids=["no model", "by hand"],
-)
-def test_a_test_that_fails_without_a_verdict_keeps_the_report_from_looking_green(
-    repo: pytest.Pytester, body: str
+def test_a_test_whose_model_does_not_load_keeps_the_report_from_looking_green(
+    repo: pytest.Pytester,
 ) -> None:
-    repo.makepyfile(test_good=TEST, test_other=f"def test_other(pan, pan_audit):\n    {body}\n")
+    repo.makepyfile(
+        test_good=TEST, test_other="def test_other(pan):\n    pan('nowhere:model', None)\n"
+    )
     result = repo.runpytest("--pan-audit", "--pan-report=json", "--pan-report=html")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     report = json.loads((repo.path / "pan-report.json").read_text())

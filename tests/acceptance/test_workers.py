@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from conftest import CONFTEST, COUNTED
 
-from pytest_pan.engine import pipeline
 from pytest_pan.instrument.devices import place
 
 pytestmark = pytest.mark.slow
@@ -75,8 +74,7 @@ def test_after(pan, pan_model):
 
 
 @pytest.fixture
-def counting(repo: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    monkeypatch.setattr(pipeline, "run", pipeline.run)  # put back what the repo's conftest.py sets
+def counting(repo: pytest.Pytester) -> pytest.Pytester:
     conftest = CONFTEST.format(model="fifteen_types()", images="bright_images(60, size=10)")
     repo.makeconftest(conftest + DEADLY)
     return repo

@@ -275,7 +275,8 @@ def test_an_improvement_on_the_baseline_passes_and_suggests_the_update(everythin
     everything.lines.fnmatch_lines(
         [
             "    better pan_count 16 -> 15 (-1)",
-            "    better than the baseline: pytest --pan-audit --pan-update-baseline records it",
+            "    better than the baseline: pytest --pan-audit --pan-baseline=bases "
+            "--pan-update-baseline records it",
             "  PASS pan_count 15 (max 17)  marker of *: baseline+1, 16 in bases/better*",
         ]
     )
@@ -286,7 +287,7 @@ def test_an_assertion_that_fails_shows_the_layers_and_neurons_behind_it(everythi
         [
             "E*assert 1.0 <= 0.03*",
             "*- padding audit -*",
-            "Conv2d: 15 of 15 neurons (100.00 %) in 1 layers are padding aware, on 60 images*",
+            "Conv2d: 15 of 15 neurons (100.00 %) in 1 layer are padding aware, on 60 images*",
             "  (model): 100.00 %",
             "  (model) channel * is a * PAN: on * KS 1.00, KS+ 1.00, KS- 0.00",
         ]
