@@ -9,47 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_pan.engine.request import Request, request_of
 from pytest_pan.probes import table
 from pytest_pan.records.audit import Audit, Settings
-from pytest_pan.records.errors import AuditError, ConfigError, PanError
+from pytest_pan.records.errors import AuditError, PanError
 from pytest_pan.records.limits import Limit, Verdict
 from pytest_pan.verdicts.comparison import settings_of_figures
 
 if TYPE_CHECKING:
     from pytest_pan.cache.store import Cache
-    from pytest_pan.inputs.images import Images
     from pytest_pan.instrument.processes import Processes
     from pytest_pan.verdicts.baselines import Baselines
 
 Tick = Callable[[int, int | None], None]
-
-_EXTRAS: Mapping[str, Any] = {
-    "transform": None,
-    "arguments": None,
-    "name": "",
-    "outputs": None,
-    "classes": None,
-}
-"""What may be given beside settings, with the default that leaving it out means."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What an audit is asked for with; without a fingerprint where one cannot be taken."""
-
-    model: object
-    images: object
-    settings: Settings
-    extras: Mapping[str, Any]
-    source: Images | None = None
-    network: str = ""
-    """Digest of the network; empty where it cannot be taken."""
-    contents: str = ""
-    """Digest of what the source of the images holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +104,7 @@ class Ledger:
         """Find or make the audit. Apart from :meth:`audit`, whose frame an error keeps alive: that
         must not hold the images.
         """
-        settings, extras = self._settings(given)
-        request = self._request(model, images, settings, extras)
+        request = request_of(model, images, self.settings, given)
         made = self._earlier(request)
         if made is None:
             made = self._make(request, tick)
@@ -138,7 +113,7 @@ class Ledger:
             self._send(made.audit)
         return made
 
-    def _earlier(self, request: _Request) -> _Made | None:
+    def _earlier(self, request: Request) -> _Made | None:
         """Return the audit of the same inputs that this run has made, if every process has one."""
         found = self._made.get((request.network, request.contents)) if request.network else None
         if found is not None and not _has_same_images(request, found):
@@ -146,7 +121,7 @@ class Ledger:
         have = self.join().meet("request", found is not None)
         return found if all(have) else None
 
-    def _remember(self, request: _Request, made: _Made) -> None:
+    def _remember(self, request: Request, made: _Made) -> None:
         """Keep the audit for later requests. Reading images may have changed what their source
         holds, such as a cache of decoded files: that state is the same source too.
         """
@@ -157,59 +132,7 @@ class Ledger:
             now = contents(request.source, request.extras["transform"])
             self._made[request.network, now] = made
 
-    def _settings(self, given: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
-        """Split keyword arguments into settings and the rest; :class:`ConfigError` for others."""
-        extras = {name: given.get(name, default) for name, default in _EXTRAS.items()}
-        chosen = {name: value for name, value in given.items() if name not in extras}
-        unknown = sorted(set(chosen) - set(Settings.__slots__))
-        if unknown:
-            allowed = ", ".join((*Settings.__slots__, *extras))
-            raise ConfigError("setting of pan()", got=", ".join(unknown), allowed=allowed)
-        return replace(self.settings, **chosen), extras
-
-    def _request(
-        self, model: object, images: object, settings: Settings, extras: dict[str, Any]
-    ) -> _Request:
-        """Load the model and take the fingerprint; none where the audit will report the error."""
-        from torch.utils.data import IterableDataset
-
-        from pytest_pan.config.settings import check
-        from pytest_pan.engine.fingerprint import fingerprint
-        from pytest_pan.inputs.images import Images
-        from pytest_pan.inputs.models import class_names, load_model, name_of
-        from pytest_pan.inputs.transforms import transform_of
-        from pytest_pan.instrument.devices import resolve_device
-
-        plain = _Request(model, images, settings, extras)
-        try:
-            check(settings)
-            loaded = load_model(model, extras["arguments"])
-            named = {**extras, "name": name_of(model, loaded, extras["name"])}
-            source = Images(
-                images,
-                transform=extras["transform"],
-                batch_size=settings.batch_size,
-                bad_images=settings.bad_images,
-                seed=settings.seed,
-                workers=settings.workers,
-                device=resolve_device(settings.device),
-                suggested=transform_of(loaded, extras["classes"]),
-            )
-            if isinstance(getattr(images, "dataset", images), IterableDataset):
-                return _Request(loaded, images, settings, named, source)  # a look would use it up
-            found = fingerprint(
-                loaded,
-                source,
-                settings=settings,
-                transform=extras["transform"],
-                pick=extras["outputs"],
-                names=(named["name"], *class_names(extras["classes"], source.class_names)),
-            )
-        except Exception:
-            return plain
-        return _Request(loaded, images, settings, named, source, found.network, found.images)
-
-    def _make(self, request: _Request, tick: Tick) -> _Made:
+    def _make(self, request: Request, tick: Tick) -> _Made:
         try:
             audit = self._recall(request, tick)
             self._send(audit, audit=audit.to_json())
@@ -223,7 +146,7 @@ class Ledger:
             return _Made(None, failed)
         return _Made(audit, None)
 
-    def _recall(self, request: _Request, tick: Tick) -> Audit:
+    def _recall(self, request: Request, tick: Tick) -> Audit:
         """Take the audit from the cache where there is one, or make it. Several processes make it
         together: they would have to agree on what the cache of each has.
         """
@@ -319,7 +242,7 @@ _CHEAP_SHARE, _CHEAP_SECONDS = 0.03, 0.2
 """What reading all images again may take: a share of the audit's time, or so many seconds."""
 
 
-def _has_same_images(request: _Request, made: _Made) -> bool:
+def _has_same_images(request: Request, made: _Made) -> bool:
     """Whether all images are those of the audit, where reading them is cheap enough to see; else
     the sampled ones, and what their source holds, have to do.
     """

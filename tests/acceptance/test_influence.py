@@ -83,7 +83,7 @@ def test_a_limit_on_the_odds_asks_for_its_probe_and_holds_the_hand_computed_valu
     result.stdout.fnmatch_lines(
         [
             "*: log_odds_shift of padded * is above max_log_odds_shift[[]padded[]] = 0.1 *",
-            "*random neurons, as many per layer, largest of any class: 0, 0, 0",
+            "*random neurons, same class: 0, 0, 0",
             "*log_odds_shift *random neurons 0, 0, 0",
             "*PASS log_odds_shift of pixel *(max 0.4)*",
             "*PASS prediction_flips 0 (max 9)*",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from pytest_pan.probes.influence.comparison import Comparison
@@ -30,7 +30,12 @@ def output_measures(
         shift = _controlled("log_odds_shift", pan, draws, sizes, _largest)
         by_class, intervals = _by_class(pan, classes)
         measured = [
-            replace(shift, classes=by_class, intervals=intervals),
+            replace(
+                shift,
+                classes=by_class,
+                intervals=intervals,
+                class_draws=_class_draws(by_class, draws, classes),
+            ),
             _controlled("classes_shifted", pan, draws, sizes, _shifted),
         ]
         if shift.control is not None and shift.control.is_fair:
@@ -88,6 +93,18 @@ def _by_class(
             least = max(low, -high, 0.0)
             intervals[name] = least, max(-low, high)
     return sizes, intervals
+
+
+def _class_draws(
+    by_class: Mapping[str, float], draws: Sequence[Influence], classes: Sequence[str]
+) -> dict[str, tuple[float, ...]]:
+    """Return |log-odds| of each draw by class name; only classes that every draw knows."""
+    known = [_by_class(draw, classes)[0] for draw in draws]
+    return {
+        name: tuple(draw[name] for draw in known)
+        for name in by_class
+        if known and all(name in draw for draw in known)
+    }
 
 
 def _shifted(influence: Influence) -> float:
