@@ -65,7 +65,7 @@ SETTINGS = (
     Option(
         name="workers",
         help="processes that load the images of a folder or Dataset (a DataLoader has its own); "
-        "auto: up to 8 if a GPU audits image files with the default transform, else none",
+        "auto: up to 8 if a GPU audits a folder without a transform of yours, else none",
     ),
     Option(
         name="theta",

@@ -62,7 +62,7 @@ def audit(
     carry error bounds. ``seed``: for random transforms and draws. ``precision``: ``"float32"``
     (TF32 off), ``"tf32"``, or ``"bfloat16"`` and ``"float16"`` by autocast; an autocast around the
     audit does not count. ``workers``: processes that load a folder or a Dataset; None is none,
-    except for files on their way to a GPU by the default transform.
+    except for a folder without ``transform`` that a GPU audits.
 
     ``probes``: further questions to answer, by the names in ``pytest_pan.probes.table``. Those that
     look at outputs swap padding for ``mode``, beside ``draws`` draws of random neurons. ``task``
