@@ -12,6 +12,8 @@ from torchvision import models
 
 SMALL = 96
 """Side of the images of architectures that take any size."""
+_SIDES = {"maxvit": 224, "vit_h_14": 98}
+"""Of a model or a family that does not."""
 
 _RCNN = {
     "min_size": 96,
@@ -97,14 +99,15 @@ def shapes(name: str, side: int = SMALL) -> Iterator[tuple[int, ...]]:
         if group == "video":
             yield 3, 8, 64, 64
         else:
-            yield (3, 224, 224) if family == "maxvit" else (3, side, side)
+            side = _SIDES.get(model, _SIDES.get(family, side))
+            yield 3, side, side
         return
     import timm
 
     model_config = timm.get_pretrained_cfg(model)
     size = tuple(model_config.input_size) if model_config else (3, 224, 224)
     if not (model_config and model_config.fixed_input_size):
-        yield from ((size[0], side, side) for side in (side, 128, 192) if side < size[1])
+        yield from ((size[0], side, side) for side in (side, 112, 128, 192) if side < size[1])
     yield size
 
 
@@ -125,7 +128,7 @@ def made(name: str) -> nn.Module:
     elif family in ("googlenet", "inception"):
         extra["init_weights"] = True
     elif family == "vision_transformer":
-        extra["image_size"] = SMALL if "16" in model or "32" in model else 98
+        extra["image_size"] = _SIDES.get(model, SMALL)
     return models.get_model(model, **extra).eval()
 
 

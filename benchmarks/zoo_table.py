@@ -29,23 +29,23 @@ def markdown(outcomes: list[Outcome]) -> str:
         if each.sites:
             examined[each.family].append(each)
         else:
-            refused[_kind(each.refused or each.error)].append(each)
+            refused[_sentence_kind(each)].append(each)
     lines = [
-        "| family | architectures | sites | 1x1, or no padding | also listed | labels | wrong |",
+        "| family | architectures | sites | 1x1, or no padding | also listed | labels "
+        "| wrong or missed |",
         "|---|---|---|---|---|---|---|",
     ]
     lines += [_row(family, group) for family, group in examined.items()]
-    lines += ["", "| refused | sentence (of the first) |", "|---|---|"]
+    lines += ["", "| | nothing examined | sentence (of the first) |", "|---|---|---|"]
     for group in refused.values():
-        names = ", ".join(each.name.partition(":")[2] for each in group)
+        names = ", ".join(_short(each) for each in group)
         sentence = _cell(group[0].refused or group[0].error)
-        lines.append(f"| {len(group)}: {names} | {sentence} |")
+        lines.append(f"| {len(group)} | {names} | {sentence} |")
     return "\n".join(lines) + "\n"
 
 
 def _row(family: str, group: list[Outcome]) -> str:
-    names = [each.name.partition(":")[2] for each in group]
-    shown = names[0] if len(names) == 1 else f"{len(names)}"
+    shown = group[0].name.partition(":")[2] if len(group) == 1 else f"{len(group)}"
     ordinary, others = 0, Counter[str]()
     for each in group:
         for why, count in each.skips.items():
@@ -65,14 +65,24 @@ def _total(numbers: Iterable[int]) -> str:
     return f"{sum(numbers):,}"
 
 
+def _short(one: Outcome) -> str:
+    source, _, name = one.name.partition(":")
+    return name if source == "torchvision" else f"{source} {name}"
+
+
 def _kind(why: str) -> str:
-    """A reason without what differs from one model to the next."""
-    if re.match(r"map \d+x\d+ too small", why):
-        return "on too small a map"
-    return re.sub(r"^\w+: |, got .*| in \d+ groups", "", why, flags=re.DOTALL)
+    """A reason without the size of a map."""
+    return "on too small a map" if re.match(r"map \d+x\d+ too small", why) else why
+
+
+def _sentence_kind(one: Outcome) -> tuple[str, ...]:
+    """What is alike in the sentences of several models: not their names, nor numbers."""
+    said = re.sub(r"^\w+: |, got .*", "", one.refused or one.error, flags=re.DOTALL)
+    reasons = {_kind(why) for why in one.skips} - {"1x1 kernel", "never called"}
+    return said, *sorted(reasons)
 
 
 def _cell(text: str) -> str:
-    text = re.sub(r" at \S+?/(\w+\.py):\d+", r" at \1", text)
+    text = re.sub(r" at \S+?/(\w+\.py):\d+|, got images of shape .*", r"", text, flags=re.DOTALL)
     text = " ".join(text.replace("|", "/").split())
     return text if len(text) <= 300 else text[:297] + "..."
