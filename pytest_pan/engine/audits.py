@@ -108,9 +108,9 @@ class Ledger:
         made = self._earlier(request)
         if made is None:
             made = self._make(request, tick)
-            self._remember(request, made)
         elif made.audit is not None:
             self._send(made.audit)
+        self._remember(request, made)
         return made
 
     def _earlier(self, request: Request) -> _Made | None:
@@ -122,8 +122,8 @@ class Ledger:
         return found if all(have) else None
 
     def _remember(self, request: Request, made: _Made) -> None:
-        """Keep the audit for later requests. Its passes may have changed what the model or the
-        source of the images holds, such as a cache or a counter: that state is the same too.
+        """Keep the audit for later requests. Its passes, or those for the fingerprint, may have
+        changed what model or images hold, such as a cache or a counter: that is the same too.
         """
         self._made[request.computed, request.held] = made
         self._made[request.computed, request.held_now()] = made

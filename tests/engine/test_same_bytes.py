@@ -93,6 +93,6 @@ def test_what_the_audit_itself_changes_makes_no_other_audit(
     run = pipeline.run
     monkeypatch.setattr(pipeline, "run", lambda *a, **k: made.append(1) or run(*a, **k))
     ledger, model = Ledger(CPU), Counting(pad, pad)
-    for _ in range(2):
+    for _ in range(3):
         ledger.audit(model, IMAGES, {}, lambda done, expected: None)
     assert len(made) == 1
