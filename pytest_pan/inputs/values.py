@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from types import CodeType, FunctionType, GetSetDescriptorType, MethodType, ModuleType
 from typing import Any
 
@@ -26,6 +27,7 @@ Update = Callable[[Any], None]
 
 _MOST_OBJECTS = 50_000
 """Objects that are looked at; more than a data set of paths and labels has."""
+_MOST_FOLDERS = 8
 _PLAIN = (int, float, complex, bool, bytes, type(None), torch.dtype, torch.device)
 _CONTAINERS = (dict, list, tuple)
 _OF_TENSORS = ("_parameters", "_buffers", "_modules")
@@ -38,8 +40,9 @@ def digest_values(thing: object, update: Update, *, files: bool = False) -> None
     """Digest an object's values, breadth first, as far as Python and pickle show them.
 
     Of functions the code, the defaults and what their closures hold; of classes that are installed
-    in no library, what they define. With ``files``, texts that name files stand for the files' size
-    and times of change too. What is not seen, such as modules, does not count.
+    in no library, what they define. With ``files``, texts that name files, also in a
+    folder that an earlier text names, stand for the files' size and times of change too. What is
+    not seen, such as modules, does not count.
     """
     with warnings.catch_warnings(action="ignore"):  # some types deprecate being pickled
         _Walk(update, files).digest([thing])
@@ -71,6 +74,10 @@ class _Walk:
         self._seen: ChainMap[int, Any] = within._seen.new_child() if within else ChainMap()
         """By id; keeps them alive, so that no other object gets that id."""
         self._left: Iterator[int] = within._left if within else iter(range(_MOST_OBJECTS))
+        self._paths: set[str] = within._paths if within else set()
+        """Texts that were looked up as files."""
+        self._folders: list[str] = within._folders if within else [""]
+        """Where files of relative names may lie."""
 
     def pass_over(self, things: Iterable[object]) -> None:
         """Leave these objects out."""
@@ -81,7 +88,7 @@ class _Walk:
             if isinstance(one, str | os.PathLike):
                 self._update(os.fsencode(one))
                 if self._files:
-                    _digest_file(Path(one), self._update)
+                    self._digest_file(os.fspath(one))
             elif isinstance(one, _PLAIN):
                 self._update(repr(one).encode())
             elif id(one) not in self._seen and next(self._left, None) is not None:
@@ -90,6 +97,23 @@ class _Walk:
                     self._digest_set(one)
                 else:
                     todo += _parts(one, self._update)
+
+    def _digest_file(self, path: str | bytes) -> None:
+        """Digest size and times of change of a file, if there is one of that name."""
+        path = os.fsdecode(path)
+        if path in self._paths:
+            return
+        self._paths.add(path)
+        is_name = bool(Path(path).suffix) or os.sep in path
+        for folder in self._folders if is_name else [""]:
+            with suppress(OSError, ValueError):
+                stat = Path(folder, path).stat()
+                if S_ISREG(stat.st_mode):  # the second time cannot be set back
+                    times = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+                    self._update(times.encode())
+                elif S_ISDIR(stat.st_mode) and path and len(self._folders) < _MOST_FOLDERS:
+                    self._folders.append(path)
+                return
 
     def _digest_set(self, things: Iterable[object]) -> None:
         """Digest each member by itself: their order depends on addresses."""
@@ -174,14 +198,6 @@ def _is_filled(cell: Any) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _digest_file(path: Path, update: Update) -> None:
-    """Digest size and times of change of a file, if there is one of that name."""
-    with suppress(OSError, ValueError):
-        if path.suffix and (stat := path.stat()):
-            # The second one cannot be set back.
-            update(f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}".encode())
 
 
 @lru_cache(maxsize=1024)

@@ -7,10 +7,12 @@ import ctypes
 import decimal
 import functools
 import hashlib
+import os
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,6 +123,26 @@ def test_values_that_a_state_dict_leaves_out_count() -> None:
     net.own.scale = 2.0
     seen.add(taken())
     assert len(seen) == 4
+
+
+@pytest.mark.parametrize("name", ["7.png", "sub/7.png", "images-idx3-ubyte"])
+def test_a_file_counts_that_a_text_names_also_in_a_folder_named_before(
+    name: str, tmp_path: Path
+) -> None:
+    def taken() -> str:
+        found = hashlib.sha256()
+        digest_values({"root": str(tmp_path), "files": [named]}, found.update, files=True)
+        return found.hexdigest()
+
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"a")
+    named = name if file.suffix else str(file)
+    stat, before = file.stat(), taken()
+    assert taken() == before
+    file.write_bytes(b"b")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert taken() != before
 
 
 def test_a_set_of_objects_is_the_same_in_every_process() -> None:
