@@ -269,7 +269,7 @@ def test_an_audit_that_failed_is_not_tried_again(repo: pytest.Pytester) -> None:
         def pytest_sessionfinish(): print("calls:", Broken.calls)
         """
     )
-    repo.makepyfile("def test_a(pan_audit): ...\ndef test_b(pan_audit): ...\ndef test_c(pan_audit): ...")
+    repo.makepyfile("".join(f"def test_{name}(pan_audit): ...\n" for name in "abc"))
     result = repo.runpytest("--pan-audit")
     result.assert_outcomes(errors=3)
     result.stdout.fnmatch_lines("*calls: 4")  # one an audit, one a fingerprint
