@@ -79,6 +79,7 @@ def request_of(
             workers=settings.workers,
             device=resolve_device(settings.device),
             suggested=transform_of(loaded, extras["classes"]),
+            outputs=class_names(extras["classes"], ()),
         )
         if isinstance(getattr(images, "dataset", images), IterableDataset):
             return Request(loaded, images, settings, named, source)  # a look would use it up
