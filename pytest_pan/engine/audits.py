@@ -108,29 +108,25 @@ class Ledger:
         made = self._earlier(request)
         if made is None:
             made = self._make(request, tick)
-            self._remember(request, made)
         elif made.audit is not None:
             self._send(made.audit)
+        self._remember(request, made)
         return made
 
     def _earlier(self, request: Request) -> _Made | None:
         """Return the audit of the same inputs that this run has made, if every process has one."""
-        found = self._made.get((request.network, request.contents)) if request.network else None
+        found = self._made.get((request.computed, request.held)) if request.network else None
         if found is not None and not _has_same_images(request, found):
             found = None
         have = self.join().meet("request", found is not None)
         return found if all(have) else None
 
     def _remember(self, request: Request, made: _Made) -> None:
-        """Keep the audit for later requests. Reading images may have changed what their source
-        holds, such as a cache of decoded files: that state is the same source too.
+        """Keep the audit for later requests. Its passes, or those for the fingerprint, may have
+        changed what model or images hold, such as a cache or a counter: that is the same too.
         """
-        from pytest_pan.engine.fingerprint import contents
-
-        self._made[request.network, request.contents] = made
-        if request.source is not None and request.network:
-            now = contents(request.source, request.extras["transform"])
-            self._made[request.network, now] = made
+        self._made[request.computed, request.held] = made
+        self._made[request.computed, request.held_now()] = made
 
     def _make(self, request: Request, tick: Tick) -> _Made:
         try:
@@ -255,7 +251,8 @@ def _has_same_images(request: Request, made: _Made) -> bool:
     from pytest_pan.inputs.samples import facts_of_all
 
     facts = facts_of_all(request.source, seed=request.settings.seed)
-    return all(facts.get(key) == audit.images.get(key) for key in ("digest", "labels"))
+    same = all(facts.get(key) == audit.images.get(key) for key in ("digest", "labels"))
+    return same and facts["complete"]
 
 
 def _identified(audit: Audit, fingerprint: str) -> Audit:

@@ -154,6 +154,7 @@ def _run(
         workers=settings.workers,
         device=device,
         suggested=transform_of(loaded, classes),
+        outputs=class_names(classes, ()),
     )
     shard = source(shard=(processes.rank, processes.count))
     facts = model_facts(loaded, name_of(model, loaded, name))
@@ -166,7 +167,7 @@ def _run(
         expected=shard.expected,
         pick=outputs,
         classes=class_names(classes, shard.class_names),
-        label_classes=len(shard.class_names),
+        label_classes=shard.label_classes,
         activations=States(settings.memory, expected=shard.expected, processes=processes),
         original=OriginalOutputs(settings.memory // 8, settings.task, outputs),
     )

@@ -26,15 +26,24 @@ _EXTRAS: Mapping[str, Any] = {
 class Request:
     """The inputs of an audit, with their fingerprint unless it cannot be taken."""
 
-    model: object
+    model: Any
     images: object
     settings: Settings
     extras: Mapping[str, Any]
     source: Images | None = None
     network: str = ""
-    """Digest of the network; empty where it cannot be taken."""
-    contents: str = ""
-    """Digest of what the source of the images holds."""
+    computed: str = ""
+    held: str = ""
+    """As of :class:`Fingerprint`; empty where it cannot be taken."""
+
+    def held_now(self) -> str:
+        """Return what model and images hold now, as :attr:`held`."""
+        from pytest_pan.engine.fingerprint import held
+
+        if self.source is None or not self.network:
+            return ""
+        pick, transform = self.extras["outputs"], self.extras["transform"]
+        return held(self.model, self.source, transform=transform, pick=pick)
 
 
 def request_of(
@@ -70,6 +79,7 @@ def request_of(
             workers=settings.workers,
             device=resolve_device(settings.device),
             suggested=transform_of(loaded, extras["classes"]),
+            outputs=class_names(extras["classes"], ()),
         )
         if isinstance(getattr(images, "dataset", images), IterableDataset):
             return Request(loaded, images, settings, named, source)  # a look would use it up
@@ -83,7 +93,8 @@ def request_of(
         )
     except Exception:
         return plain
-    return Request(loaded, images, settings, named, source, found.network, found.images)
+    digests = found.network, found.computed, found.held
+    return Request(loaded, images, settings, named, source, *digests)
 
 
 def _settings(default: Settings, given: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:

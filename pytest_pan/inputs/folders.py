@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -51,17 +52,28 @@ class ImageFolder:
         self._set_classes()
 
     def _set_classes(self) -> None:
-        """Take the folders directly below the root for classes, unless files lie beside them."""
+        """Take the folders directly below the root for classes, unless files lie beside them or
+        one has no images: would it be a class, the numbers of those behind it would be wrong.
+        """
         beside = [file.name for file in self.files if file.parent == self._root]
-        folders = {self._folder_of(file) for file in self.files if file.parent != self._root}
-        self._folders: list[str] = [] if beside else sorted(folders)
+        folders = sorted({self._folder_of(f) for f in self.files if f.parent != self._root})
+        others = len(beside) - 1
+        more = f" and {others} other file{'s' * (others > 1)} lie" if others else " lies"
+        stray = f"{printable(beside[0])}{more} beside the class folders" if beside else ""
+        empty = [name for name in self._folders_below() if name not in folders]
+        if empty and not beside:
+            stray = f"the folder {printable(empty[0])} has no images; is it a class?"
+        self._folders: list[str] = [] if stray else folders
         self.classes = [printable(name) for name in self._folders]
         """Names of the classes by number; empty without class folders."""
-        if beside and folders:
-            others = len(beside) - 1
-            more = f" and {others} other file{'s' * (others > 1)} lie" if others else " lies"
-            stray = f"{printable(beside[0])}{more} beside the class folders"
+        if stray and folders:
             self.notes = (*self.notes, f"labels not used: {stray}")
+
+    def _folders_below(self) -> list[str]:
+        """Return the folders directly below the root, without links and hidden ones."""
+        hidden = (".", "__")  # __MACOSX, __pycache__
+        below = (entry for entry in os.scandir(self._root) if entry.is_dir(follow_symlinks=False))
+        return sorted(entry.name for entry in below if not entry.name.startswith(hidden))
 
     def _folder_of(self, file: Path) -> str:
         return file.relative_to(self._root).parts[0]

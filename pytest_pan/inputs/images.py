@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from pytest_pan.inputs import loading
 from pytest_pan.inputs.folders import WHAT_IMAGES_CAN_BE, Transform
-from pytest_pan.inputs.labels import class_numbers
+from pytest_pan.inputs.labels import class_numbers, output_numbers
 from pytest_pan.inputs.loading import Indexed, Loaded, Reading
 from pytest_pan.inputs.pictures import different_sizes, to_tensor, untransformed
 from pytest_pan.inputs.seen import Batch, Seen
@@ -52,6 +52,8 @@ class Images:
     may not survive another process, and where the model runs on the CPU the cores are busy. Random
     transforms are seeded for each image by ``seed`` and its index.
 
+    ``outputs`` names the model's classes: labels become their numbers, by name.
+
     Images that repeat an earlier one of the pass are left out, unless ``keep_repeated``.
 
     ``shard`` (rank, ranks) gives every ranks-th batch from the rank-th on, as one process would
@@ -75,6 +77,7 @@ class Images:
         device: torch.device = _CPU,
         shard: tuple[int, int] = (0, 1),
         keep_repeated: bool = False,
+        outputs: tuple[str, ...] = (),
     ) -> None:
         self._settings = _Settings(
             batch_size=batch_size,
@@ -92,6 +95,7 @@ class Images:
             skip_broken=bad_images == "skip",
             is_shared=shard != (0, 1),
         )
+        self._outputs = outputs
         self.waited = 0.0
         self._pass_now: weakref.ref[Generator[Batch, None, None]] | None = None
         self._start()
@@ -124,6 +128,12 @@ class Images:
         return self._source.class_names
 
     @property
+    def label_classes(self) -> int:
+        """How many classes labels tell apart; 0 where that is not known."""
+        names = self.class_names
+        return len(self._outputs if output_numbers(names, self._outputs) else names)
+
+    @property
     def source(self) -> Any:
         """What batches or items are taken from: an indexed data set, a DataLoader, or batches."""
         return self._source.items
@@ -143,6 +153,7 @@ class Images:
             where=self.description,
             picture=self._source.picture,
             names=self.class_names,
+            outputs=self._outputs,
         )
 
     @property
@@ -256,7 +267,7 @@ class Images:
             if number % ranks == rank:
                 if isinstance(batches, DataLoader) and is_transposed(labels, batches, count):
                     labels = torch.stack(labels, 1)
-                numbers, why = class_numbers(labels, count, self.class_names)
+                numbers, why = class_numbers(labels, count, self.class_names, self._outputs)
                 yield number, position, Loaded(images, numbers, unlabelled=why)
             position += count
 

@@ -19,10 +19,14 @@ class _UnusableError(Exception):
     """A label that is no class number; the message says what the labels are."""
 
 
-def class_numbers(given: Any, count: int, names: Sequence[str] = ()) -> tuple[Tensor | None, str]:
+def class_numbers(
+    given: Any, count: int, names: Sequence[str] = (), outputs: Sequence[str] = ()
+) -> tuple[Tensor | None, str]:
     """Return the class numbers (N,) of ``count`` images, or None and why the labels are not used.
 
-    A label is a whole number (also as a float), a one-hot row, or one of the class ``names``. Where
+    A label is a whole number (also as a float), a one-hot row, or a class name. ``names`` are those
+    of the data set's classes; where the model's ``outputs`` have names too, and all of the data
+    set's among them, labels become the numbers of the outputs with their names. Where
     one label of a batch cannot be used, none is. Images without labels need no reason.
     """
     if given is None:
@@ -35,19 +39,33 @@ def class_numbers(given: Any, count: int, names: Sequence[str] = ()) -> tuple[Te
         return None, f"{len(given)} for {count} images"
     if missing := sum(label is None for label in given):
         return None, "" if missing == count else f"{missing} of {count} images have none"
-    known = {name: number for number, name in enumerate(names)}
-    for name, times in Counter(names).items():
-        if times > 1:  # which of the classes is meant?
-            del known[name]
+    known = _unique(outputs or names)
+    moved = output_numbers(names, outputs)
     try:
-        return torch.tensor([_number(label, known) for label in given], dtype=torch.int64), ""
+        numbers = [_number(label, known, moved) for label in given]
+        return torch.tensor(numbers, dtype=torch.int64), ""
     except _UnusableError as error:
         return None, str(error)
     except (ValueError, RuntimeError, OverflowError):
         return None, "numbers of more than 64 bits"
 
 
-def _number(label: Any, known: dict[str, int]) -> int:
+def output_numbers(names: Sequence[str], outputs: Sequence[str]) -> dict[int, int]:
+    """Return the number of the output that has its name for each class of the data set; empty
+    where some class has none.
+    """
+    known = _unique(outputs)
+    moved = {number: known[name] for number, name in enumerate(names) if name in known}
+    return moved if len(moved) == len(set(names)) == len(names) else {}
+
+
+def _unique(names: Sequence[str]) -> dict[str, int]:
+    """Return the numbers of names that are not given twice: which would be meant?"""
+    times = Counter(names)
+    return {name: number for number, name in enumerate(names) if times[name] == 1}
+
+
+def _number(label: Any, known: dict[str, int], moved: dict[int, int]) -> int:
     """Return the class number of one image."""
     if isinstance(label, str):
         number = known.get(printable(label))
@@ -55,9 +73,13 @@ def _number(label: Any, known: dict[str, int]) -> int:
             raise _UnusableError(f'strings that are no class names, first "{printable(label)}"')
         return number
     try:
-        return operator.index(label)
+        number = operator.index(label)
     except TypeError:
-        pass
+        number = _of_values(label)
+    return moved.get(number, number)
+
+
+def _of_values(label: Any) -> int:
     values = _values(label)
     if values.ndim > 1:
         raise _UnusableError(f"arrays of shape {tuple(values.shape)}")

@@ -68,7 +68,9 @@ class Reading:
     picture: Transform | None = None
     """What PIL images go through; None refuses them."""
     names: tuple[str, ...] = ()
-    """Names of the classes, for labels that are names."""
+    """Names of the data set's classes."""
+    outputs: tuple[str, ...] = ()
+    """Names of the model's classes, where they are given."""
 
 
 def batches(
@@ -226,7 +228,9 @@ class _Collate:
         pairs = [split(item) for item in whole]
         images = [image for image, _ in pairs]
         self._check_shapes(images, batch.has_pictures)
-        labels, why = class_numbers([label for _, label in pairs], len(pairs), self.reading.names)
+        reading = self.reading
+        given = [label for _, label in pairs]
+        labels, why = class_numbers(given, len(pairs), reading.names, reading.outputs)
         return replace(batch, images=torch.stack(images).detach(), labels=labels, unlabelled=why)
 
     def _check_shapes(self, images: Sequence[Tensor], has_pictures: bool) -> None:

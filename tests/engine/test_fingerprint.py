@@ -288,7 +288,7 @@ def test_it_is_the_same_in_another_process_with_other_threads(tmp_path: Path) ->
         "layers = [nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 5, padding=2)]\n"
         "source = Images(torch.rand(3, 3, 64, 64))\n"
         "found = fingerprint(nn.Sequential(*layers), source, settings=Settings())\n"
-        "print(found.network, found.images, torch.get_num_threads())\n"
+        "print(found.network, found.held, torch.get_num_threads())\n"
     )
     first, second = (
         subprocess.run([sys.executable, script, n], capture_output=True, text=True, check=True)

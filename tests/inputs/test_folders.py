@@ -102,6 +102,16 @@ def test_linked_class_folders_and_files_are_read_with_the_labels_of_their_links(
     assert notes_of(root) == ()
 
 
+def test_labels_are_not_used_where_a_folder_without_images_may_be_a_class(tmp_path: Path) -> None:
+    for name in ("ant/1.png", "cat/1.png", "__MACOSX/._1.png"):
+        (tmp_path / name).parent.mkdir()
+        paint(tmp_path / name)
+    assert labels_of(tmp_path) == [0, 1]
+    (tmp_path / "bee").mkdir()
+    assert labels_of(tmp_path) is None
+    assert "labels not used: the folder bee has no images; is it a class?" in notes_of(tmp_path)
+
+
 def test_links_in_circles_and_to_what_is_read_already_are_followed_once(tmp_path: Path) -> None:
     root, outside = tmp_path / "images", tmp_path / "outside"
     for name in ("images/m/a.png", "outside/b.png"):

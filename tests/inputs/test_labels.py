@@ -15,6 +15,7 @@ from image_files import paint, red
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from pytest_pan.inputs.images import Images
+from pytest_pan.inputs.labels import class_numbers
 
 CLASSES = ["ant", "bee", "cat"]
 NUMBERS = [2, 0, 1, 1, 2, 0, 2]
@@ -168,3 +169,17 @@ def test_a_picture_beside_the_class_folders_takes_the_labels_and_is_named(
     for name in ("cat/a.png", "dog/b.png", *stray):
         paint(tmp_path / name)
     assert read(tmp_path, transform=red) == (None, (f"labels not used: {note}",))
+
+
+def test_labels_become_the_numbers_of_the_outputs_with_their_names() -> None:
+    names, outputs = ("cat", "ant"), ("ant", "bee", "cat")
+    for given in ([0, 1], torch.eye(2), ["cat", "ant"]):
+        numbers, why = class_numbers(given, 2, names, outputs)
+        assert (numbers.tolist() if numbers is not None else None, why) == ([2, 0], "")
+    for others in (("cat", "dog"), ("cat", "cat"), ()):  # not all of them are outputs
+        numbers, _ = class_numbers([0, 1], 2, others, outputs)
+        assert numbers is not None
+        assert numbers.tolist() == [0, 1]
+    numbers, _ = class_numbers(["cat", "bee"], 2, (), outputs)
+    assert numbers is not None
+    assert numbers.tolist() == [2, 1]

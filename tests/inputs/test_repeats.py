@@ -104,3 +104,10 @@ def test_one_repeated_image_is_said_in_the_singular_and_none_not_at_all() -> Non
     read(images)
     assert images.notes == ()
     assert images.facts()["repeated"] == 0
+
+
+def test_an_image_with_negative_zeros_repeats_the_one_without() -> None:
+    images = torch.zeros(2, 1, 4, 4)
+    images[1].neg_()
+    source = Images(images)
+    assert sum(len(batch) for batch, _ in source) == 1
