@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from pytest_pan.instrument.gate import copied
 from pytest_pan.instrument.repad import NotSwappableError, repad
-from pytest_pan.instrument.sites import site_name
+from pytest_pan.instrument.sites import module_of, site_name
 from pytest_pan.instrument.tap import ROOT, ConvCall, Tap, tapped
 from pytest_pan.records.audit import Audit
 from pytest_pan.records.errors import ConfigError, InputError
@@ -209,7 +208,7 @@ def _check(model: nn.Module, plan: Plan) -> None:
         raise ConfigError("mode of the plan", got=repr(plan.mode), allowed=", ".join(MODES))
     modules = {site_name(path) or ROOT: module for path, module in model.named_modules()}
     for site, channels in (plan.channels or {}).items():
-        name = re.sub(r"#\d+$", "", site)
+        name = module_of(site)
         module = modules.get(site) or modules.get(name)
         if module is None:
             raise ConfigError(

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from pytest_pan.instrument.sites import QUANTISED, SCRIPTED, WITHOUT_PADDING, pair, site_name
+from pytest_pan.instrument.sites import (
+    QUANTISED,
+    SCRIPTED,
+    WITHOUT_PADDING,
+    module_of,
+    pair,
+    site_name,
+)
 
 ROOT = "(model)"
 """Name of what the model itself calls, outside any of its submodules."""
@@ -24,7 +30,7 @@ def unseen_convolutions(model: nn.Module, seen: set[str]) -> list[tuple[str, str
 
     ``seen`` are names of calls.
     """
-    modules = seen | {re.sub(r"#\d+$", "", name) for name in seen}
+    modules = seen | set(map(module_of, seen))
     reasons = [
         (site_name(path) or ROOT, _why_unseen(module))
         for path, module in model.named_modules()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pytest_pan.instrument.sites import leaves_figures_incomplete, why_not
 from pytest_pan.instrument.tap import ConvCall, unseen_convolutions
-from pytest_pan.probes.activations.dependence import INDEPENDENT, Dependence
+from pytest_pan.probes.activations.dependence import Dependence
 from pytest_pan.probes.activations.states import settle
 from pytest_pan.probes.observer import ORIGINAL, Context, Found, Observer, Part, Pass
 from pytest_pan.probes.pans import portraits, subsampling
@@ -67,8 +67,7 @@ class PansObserver(Observer):
     def finish(self) -> None:
         settle(self._states)
         self._states.finish()
-        independent = self._dependence.independent(self._context.processes)
-        self._states.skips |= dict.fromkeys(independent, INDEPENDENT)
+        self._states.skips |= self._dependence.reasons(self._context.processes)
         self._is_gathered = True
 
     def findings(self, known: Audit) -> Found:
