@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -89,6 +90,9 @@ def _graph_pads(module: torch.jit.ScriptModule) -> bool:
     if not hasattr(module, "forward"):
         return True
     graph: Any = module.inlined_graph
+    kinds = set(re.findall(r"\w+::\w*conv(?!ert|_transpose)\w*", str(graph)))
+    if not kinds.issubset(_CONVOLUTIONS):
+        return True  # of MKL-DNN and others: its arguments are packed, or in another order
     if any(graph.findAllNodes(kind) for kind in _PADS):
         return True
     for kind in _CONVOLUTIONS:
