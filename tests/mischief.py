@@ -34,6 +34,15 @@ class Mischief(nn.Module):
         self.history: list[Any] = [torch.zeros(2)]
         self.recent: deque[Any] = deque([1, 2], maxlen=2)
         self.seen = {1}
+        self.nested: dict[str, Any] = {"rows": [[0], (torch.zeros(2), {1})]}
+        self.array = np.zeros(2)
+        self.raw = bytearray(b"ab")
+        self.generators = (
+            torch.Generator().manual_seed(1),
+            np.random.RandomState(1),
+            np.random.default_rng(1),
+            random.Random(1),
+        )
         self.deed, self.fails = deed, fails
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,6 +80,17 @@ DEEDS: dict[str, Callable[[Any, Tensor], Any]] = {
     "changes a tensor in a list": lambda m, x: m.history[0].add_(1),
     "turns a queue": lambda m, x: m.recent.append(3),
     "adds to a set": lambda m, x: m.seen.add(2),
+    "counts in a nested list": lambda m, x: m.nested["rows"][0].append(1),
+    "changes a nested tensor": lambda m, x: m.nested["rows"][1][0].add_(1),
+    "adds to a set in a tuple": lambda m, x: m.nested["rows"][1][1].add(2),
+    "changes an array": lambda m, x: m.array.__iadd__(1),
+    "changes bytes": lambda m, x: m.raw.__setitem__(0, 0),
+    "draws from generators of its own": lambda m, x: (
+        torch.rand(1, generator=m.generators[0]),
+        m.generators[1].rand(),
+        m.generators[2].random(),
+        m.generators[3].random(),
+    ),
     "adds a module": lambda m, x: m.add_module("more", nn.Linear(1, 1)),
     "replaces a module": lambda m, x: setattr(m, "drop", nn.Identity()),
     "goes back to training": lambda m, x: m.train(),
@@ -91,6 +111,16 @@ def frozen(value: Any) -> Any:
     if isinstance(value, Tensor):
         bits = value.detach().resolve_conj().contiguous().reshape(-1).view(torch.uint8)
         return id(value), value.dtype, tuple(value.shape), value.requires_grad, bits.tolist()
+    if isinstance(value, np.ndarray | bytearray):
+        return id(value), bytes(value)
+    if isinstance(value, torch.Generator):
+        return id(value), value.get_state().tolist()
+    if isinstance(value, random.Random):
+        return id(value), value.getstate()
+    if isinstance(value, np.random.RandomState):
+        return id(value), str(value.get_state())
+    if isinstance(value, np.random.Generator):
+        return id(value), str(value.bit_generator.state)
     if isinstance(value, dict):
         return id(value), [(key, frozen(item)) for key, item in value.items()]
     if isinstance(value, list | deque | set | tuple):

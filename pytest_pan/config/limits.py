@@ -135,7 +135,7 @@ def _is_finite(number: float) -> bool:
     """Return whether a number is finite and within float range; Python's integers may exceed it."""
     try:
         return math.isfinite(number)
-    except OverflowError:
+    except Exception:  # also of a number class of the user's that does not convert
         return False
 
 

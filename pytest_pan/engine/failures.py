@@ -18,7 +18,7 @@ def stopped(error: Exception, partial: Audit) -> AuditError:
     if isinstance(error, PanError):
         what, hint = str(error), ""
     else:
-        what = f"the model raised {type(error).__name__}{_place(error)}: {error}"
+        what = f"the model raised {type(error).__name__}{_place(error)}: {_text(error)}"
         hint = "Does one batch of these images run through it?"
     done = partial.images["count"]
     stopped = AuditError(
@@ -29,6 +29,19 @@ def stopped(error: Exception, partial: Audit) -> AuditError:
     )
     stopped.audit = replace(partial, partial=what)
     return stopped
+
+
+def not_prepared(error: Exception) -> InputError:
+    """The error of a model or a source of images that raised when it was only looked at."""
+    what = f"looking at the model and the images raised {type(error).__name__}{_place(error)}"
+    return InputError(f"{what}: {_text(error)}", next="Does the model run without pytest-pan?")
+
+
+def _text(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # of the user's exception class
+        return "its message cannot be printed"
 
 
 def _place(error: Exception) -> str:

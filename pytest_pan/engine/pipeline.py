@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, Literal, NoReturn
 
 from pytest_pan.config.settings import check
-from pytest_pan.engine.failures import nothing_examined, stopped
+from pytest_pan.engine.failures import not_prepared, nothing_examined, stopped
 from pytest_pan.engine.notes import batches_cut, few_images, warn
 from pytest_pan.engine.passes import Batch, Round, now
 from pytest_pan.inputs.folders import Transform
@@ -26,7 +26,7 @@ from pytest_pan.probes.observer import Context, Found, Observer, Pass
 from pytest_pan.probes.original import OriginalOutputs
 from pytest_pan.probes.outputs import Pick
 from pytest_pan.records.audit import Audit, Precision, Settings, Skip
-from pytest_pan.records.errors import InputError
+from pytest_pan.records.errors import InputError, PanError
 
 Tick = Callable[[int, int | None], None]
 
@@ -122,6 +122,8 @@ def run(
         return _run(model, images, settings, tick, abandoned, processes, **given)
     except BaseException as error:
         processes.tell(error)
+        if isinstance(error, Exception) and not isinstance(error, PanError):
+            raise not_prepared(error) from error
         raise
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,12 +12,13 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
+from pytest_pan.inputs.models import load_model
 from pytest_pan.instrument.gate import copied
 from pytest_pan.instrument.repad import NotSwappableError, repad
-from pytest_pan.instrument.sites import site_name
+from pytest_pan.instrument.sites import module_of, site_name
 from pytest_pan.instrument.tap import ROOT, ConvCall, Tap, tapped
 from pytest_pan.records.audit import Audit
-from pytest_pan.records.errors import ConfigError, InputError
+from pytest_pan.records.errors import ConfigError, InputError, shortened
 from pytest_pan.records.plans import MODES, Plan
 
 _running = threading.local()
@@ -102,12 +102,15 @@ def repadded(model: nn.Module, plan: Plan | Audit, *, mode: str = "reflect") -> 
     """
     if isinstance(plan, Audit):
         plan = plan_of(plan, mode=mode)
+    if not isinstance(plan, Plan):
+        raise ConfigError("plan", got=shortened(plan), allowed="a Plan or an Audit")
     if isinstance(model, torch.jit.ScriptModule):
         raise InputError(
             "TorchScript hides its convolutions, so their padding cannot be changed",
             where=type(model).__name__,
             next="Repad the nn.Module it was made from.",
         )
+    model = load_model(model)
     _check(model, plan)
     return _with_plan(copied(model), plan)
 
@@ -129,7 +132,14 @@ def _with_plan(model: nn.Module, plan: Plan) -> Repadded:
     for short, value in (("plan", plan), ("not_swappable", not_swappable)):
         if not hasattr(model, short) or isinstance(model, Repadded):
             attributes[short] = value
-    model.__class__ = type(name, (Repadded, plain), attributes)
+    try:
+        model.__class__ = type(name, (Repadded, plain), attributes)
+    except Exception as error:
+        raise InputError(
+            f"cannot make a repadded class of it ({type(error).__name__}: {error})",
+            where=plain.__name__,
+            next="Use pytest_pan.applied(model, plan) around its forward passes.",
+        ) from error
     return model  # type: ignore[return-value]
 
 
@@ -180,9 +190,11 @@ def applied(
 
     tap = Tap(model, see)
     tap.begin(images)
+    thread = threading.get_ident()
 
     def begin(_module: nn.Module, args: Any, kwargs: Any) -> None:
-        tap.begin(images or _batch(args, kwargs))
+        if threading.get_ident() == thread:  # others may run the model, with taps of their own
+            tap.begin(images or _batch(args, kwargs))
 
     hook = model.register_forward_pre_hook(begin, with_kwargs=True)
     try:
@@ -209,7 +221,7 @@ def _check(model: nn.Module, plan: Plan) -> None:
         raise ConfigError("mode of the plan", got=repr(plan.mode), allowed=", ".join(MODES))
     modules = {site_name(path) or ROOT: module for path, module in model.named_modules()}
     for site, channels in (plan.channels or {}).items():
-        name = re.sub(r"#\d+$", "", site)
+        name = module_of(site)
         module = modules.get(site) or modules.get(name)
         if module is None:
             raise ConfigError(

@@ -13,7 +13,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from pytest_pan.instrument.masks import box, unpadded
 from pytest_pan.instrument.sites import Pad
 
-_IN_PLACE = ("copy_", "add_", "sub_", "__iadd__", "__isub__")
+_BY_INDEX = ("index_copy", "index_add", "index_put", "masked_scatter", "scatter", "scatter_add")
+"""Functions that write a map to cells chosen by a tensor; their in-place forms too."""
 
 
 @dataclass
@@ -31,8 +32,8 @@ class _Write:
     """An assignment that is about to run."""
 
     buffer: Tensor
-    cells: tuple[range, ...]
-    """In each dimension."""
+    cells: tuple[range, ...] | None
+    """In each dimension; None if they are no box."""
     value: Tensor
     is_new: bool
     """Whether the function returns the written buffer and leaves its argument as it is."""
@@ -51,7 +52,7 @@ class Assignments:
     def note(self, func: Any, args: Any, kwargs: Any, padding: Callable[[Tensor], Any]) -> None:
         """Note what a function is about to write, if it is a part of a buffer's planes."""
         write = _write(func, args, kwargs)
-        if write is not None:
+        if write is not None and write.cells is not None:
             sizes = write.buffer.shape
             whole = all(len(write.cells[at]) == sizes[at] for at in (-2, -1))
             if whole and write.buffer not in self._buffers and padding(write.buffer) is None:
@@ -65,15 +66,22 @@ class Assignments:
         write, self._next = self._next, None
         if write is None:
             return False
-        state = self._state(write.buffer, padding(write.buffer))
-        state.parts += _add(state, write, padding(write.value))
         target = result if write.is_new and isinstance(result, Tensor) else write.buffer
+        nothing = (0,) * (2 * target.dim())
+        if write.cells is None:
+            set_pad(target, Pad(amounts=nothing, mode="zeros", is_unclear=True))
+            return True
+        state = self._state(write.buffer, padding(write.buffer))
+        state.parts += _add(state, write, write.cells, padding(write.value))
         self._buffers[target] = state
         amounts = box(state.mask)
         is_unclear = amounts is None or (not any(amounts) and state.parts > 1)
-        nothing = (0,) * (2 * target.dim())
         amounts = nothing if amounts is None else amounts
         set_pad(target, Pad(amounts=amounts, mode="zeros", is_unclear=is_unclear))
+        base = target._base
+        if base is not None and base.shape != target.shape and padding(base) is None:
+            # other views of it may be used
+            set_pad(base, Pad(amounts=(0,) * (2 * base.dim()), mode="zeros", is_unclear=True))
         return True
 
     def _state(self, buffer: Tensor, pad: Pad | None) -> _Written:
@@ -86,17 +94,17 @@ class Assignments:
         return _Written(unpadded(buffer.shape, pad).clone(), 1)
 
 
-def _add(state: _Written, write: _Write, inner: Pad | None) -> bool:
+def _add(state: _Written, write: _Write, written: Sequence[range], inner: Pad | None) -> bool:
     """Add the written cells to the mask; return whether new ones are in it, but no whole planes."""
     sizes = write.buffer.shape
-    for dim, cells in enumerate(write.cells[:-2]):
+    for dim, cells in enumerate(written[:-2]):
         if len(cells) < sizes[dim] and state.mask.shape[dim] < sizes[dim]:
             shape = [*state.mask.shape]
             shape[dim] = sizes[dim]
             state.mask = state.mask.expand(shape).clone()
     index = tuple(
         slice(None) if state.mask.shape[dim] == 1 else slice(c.start, c.stop, c.step)
-        for dim, c in enumerate(write.cells)
+        for dim, c in enumerate(written)
     )
     value = write.value
     part: Any = True
@@ -105,7 +113,7 @@ def _add(state: _Written, write: _Write, inner: Pad | None) -> bool:
         part = unpadded(value.shape, inner)[tuple(small)]
     before = int(state.mask.sum())
     state.mask[index] |= part
-    whole = all(len(write.cells[at]) == sizes[at] for at in (-2, -1))
+    whole = all(len(written[at]) == sizes[at] for at in (-2, -1))
     return int(state.mask.sum()) > before and not whole
 
 
@@ -113,21 +121,31 @@ def _write(func: Any, args: Any, kwargs: Any) -> _Write | None:
     name = str(getattr(func, "__name__", "")).partition(".")[0]
     if name == "slice_scatter":
         return _scattered(*args, **kwargs)
+    if name.rstrip("_") in _BY_INDEX and args[0].dim() >= 3 and any(map(_is_map, args[1:])):
+        return _Write(args[0], None, args[0], not name.endswith("_"))
     if name == "__setitem__" and args[0].dim() >= 3 and _is_map(args[2]):
-        cells = _cells(args[0].shape, args[1])
-        return None if cells is None else _Write(args[0], cells, args[2], False)
-    return _in_place(name, args)
+        base, cells = args[0]._base, _cells(args[0].shape, args[1])
+        if base is not None and base.dim() > args[0].dim() and cells is not None:
+            return _through_view(args[0][args[1]], args[2])  # an image of a batch
+        return _Write(args[0], cells, args[2], False)
+    out = kwargs.get("out")
+    if isinstance(out, Tensor):
+        return _through_view(out, out)
+    is_in_place = name.endswith("_") and (not name.startswith("__") or name.startswith("__i"))
+    if is_in_place and len(args) > 1 and isinstance(args[0], Tensor) and _is_map(args[1]):
+        return _through_view(args[0], args[1])
+    return None
 
 
-def _in_place(name: str, args: Any) -> _Write | None:
-    if name not in _IN_PLACE or len(args) < 2 or not _is_map(args[1]):
-        return None
-    view: Tensor = args[0]
+def _through_view(view: Tensor, value: Tensor) -> _Write | None:
+    """Return what writing to a view of a buffer writes to the buffer."""
     base = view._base
     if base is None or base.dim() < 3:
         return None
     cells = _cells_of_view(view, base)
-    return None if cells is None else _Write(base, cells, args[1], False)
+    if cells is None and view.numel() == base.numel():
+        return None  # all of it in another shape
+    return _Write(base, cells, value, False)
 
 
 def _scattered(
@@ -168,21 +186,26 @@ def _cells(shape: Sequence[int], index: Any) -> tuple[range, ...] | None:
 
 
 def _cells_of_view(view: Tensor, base: Tensor) -> tuple[range, ...] | None:
-    """Return the cells of a tensor that a view of it shows; None if it is no box of them."""
-    if view.dim() != base.dim():
-        return None
+    """Return the cells of a tensor that a view of it shows; None if it is no box of them.
+
+    The view's dimensions are found among the tensor's by their strides: an index leaves some out.
+    """
     rest = int(view.storage_offset()) - int(base.storage_offset())
-    starts = [0] * base.dim()
     strides = [int(stride) for stride in base.stride()]
-    for dim in sorted(range(base.dim()), key=lambda each: -strides[each]):
-        if base.shape[dim] > 1 and strides[dim]:
-            starts[dim], rest = divmod(rest, strides[dim])
-    cells = []
-    for dim, start in enumerate(starts):
-        step, odd = (
-            divmod(int(view.stride()[dim]), strides[dim] or 1) if view.shape[dim] > 1 else (1, 0)
-        )
-        if odd or step < 1 or start + step * (view.shape[dim] - 1) >= base.shape[dim]:
+    order = [dim for dim, size in enumerate(base.shape) if size > 1 and strides[dim]]
+    cells = [range(1)] * base.dim()
+    order.sort(key=lambda dim: -strides[dim])
+    for dim in order:
+        start, rest = divmod(rest, strides[dim])
+        cells[dim] = range(start, start + 1)
+    for size, stride in zip(view.shape, map(int, view.stride()), strict=True):
+        if size == 1:
+            continue
+        dim = next((dim for dim in order if stride and stride % strides[dim] == 0), -1)
+        if dim < 0 or len(cells[dim]) > 1:
             return None
-        cells.append(range(start, start + step * view.shape[dim], step))
+        start, step = cells[dim].start, stride // strides[dim]
+        cells[dim] = range(start, start + step * size, step)
+        if cells[dim][-1] >= base.shape[dim]:
+            return None
     return None if rest else tuple(cells)

@@ -45,20 +45,29 @@ POINTWISE = _names(
 MOVES = _names(
     "narrow select chunk split tensor_split split_with_sizes unsafe_split unsafe_chunk unbind view",
     "reshape flatten unflatten squeeze unsqueeze permute transpose swapaxes swapdims movedim",
-    "moveaxis flip fliplr flipud rot90 expand slice t mT T _unsafe_view",
+    "moveaxis flip fliplr flipud rot90 roll expand repeat tile slice t mT T _unsafe_view",
+    "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle",
 )
 """Functions that move values and change none."""
 
 INDEXING = _names("getitem index index_select _unsafe_index")
 CONCATENATIONS = _names("cat concat concatenate")
-WRITES = _names("setitem copy add sub iadd isub slice_scatter")
-"""Functions that may write a part of a buffer; ``add`` and ``sub`` only in place."""
+WITHOUT_PADDING = _names(
+    "interpolate upsample upsample_nearest upsample_bilinear upsample_nearest2d",
+    "_upsample_nearest_exact2d upsample_bilinear2d upsample_bicubic2d repeat_interleave kron",
+    "max_unpool2d adaptive_avg_pool2d adaptive_max_pool2d max_pool2d avg_pool2d where unfold",
+    "im2col stack broadcast_to broadcast_tensors expand_as view_as reshape_as outer meshgrid",
+)
+"""Functions whose results may be larger than a map they take, but are not padded by them."""
 
 UNRELATED = _names(
     "zeros_like ones_like full_like empty_like rand_like randn_like randint_like new_zeros",
     "new_ones new_full new_empty new_tensor unfold im2col",
 )
 """Functions whose results take no values over, or that are listed where they are called."""
+
+FROM_OUTSIDE = _names("as_tensor asarray tensor from_dlpack frombuffer")
+"""Functions that make tensors of what is not followed, such as arrays of numpy."""
 
 MOVES_BY_NAME: dict[str, Callable[..., Any]] = {
     **{name: getattr(Tensor, name) for name in MOVES if callable(getattr(Tensor, name, None))},
@@ -68,6 +77,8 @@ MOVES_BY_NAME: dict[str, Callable[..., Any]] = {
     "index_select": Tensor.index_select,
     "slice": _aten.slice.Tensor,
     "_unsafe_view": Tensor.reshape,
+    **{name: getattr(torch, name) for name in ("pixel_shuffle", "pixel_unshuffle")},
+    "channel_shuffle": lambda mask, groups: torch.channel_shuffle(mask.float(), groups).bool(),
     "view": lambda mask, *shape, **named: Tensor.reshape(mask, *shape, **named),
     "T": lambda mask: mask.permute(*range(mask.dim() - 1, -1, -1)),
     "mT": lambda mask: mask.transpose(-2, -1),

@@ -30,18 +30,19 @@ def borrowed(
     """Lend the model in evaluation mode, without gradients, uncompiled, random generators seeded.
 
     Its forward pass runs on ``device`` in ``precision``. Afterwards every module's attributes,
-    flags, hooks, parameters and buffers are what they were, and so are the global generators of
-    Python, numpy and torch (all devices) and the numerical switches (TF32, cuDNN). This is not
+    flags, hooks, parameters and buffers are what they were, and so is what it holds in lists, dicts
+    and the like, however nested, but not in objects of other classes. So are the global generators
+    of Python, numpy and torch (all devices) and the numerical switches (TF32, cuDNN). This is not
     ``inference_mode``: tensors that the model caches elsewhere must stay usable in training.
     Raises :class:`InputError` as :func:`check_ready` does.
     """
     check_ready(model)
     modules = list(model.modules())
     flags = [getattr(module, "training", False) for module in modules]  # frozen scripts: none
-    attributes = [(vars(module), _attributes(module)) for module in modules]
+    held = _held(modules)
     tensors = [
         (tensor, tensor.detach().clone(), tensor.requires_grad, _grad(tensor))
-        for tensor in _leaves(model, attributes)
+        for tensor in dict.fromkeys([*model.parameters(), *model.buffers(), *_tensors(held)])
     ]
     with kept_randomness(seed), numerics.chosen(precision):
         try:
@@ -52,8 +53,8 @@ def borrowed(
             with torch.no_grad(), _eagerly():
                 yield model
         finally:
-            for now, before in attributes:
-                _put_back(now, before)
+            for value, contents in held:
+                _put_back(value, contents)
             for module, flag in zip(modules, flags, strict=True):
                 if flag:  # again: TorchScript keeps it elsewhere
                     module.training = flag
@@ -160,45 +161,70 @@ def _deep_copy(model: nn.Module) -> nn.Module:
 
 
 _CONTAINERS = (dict, list, set, deque)
-_Saved = dict[str, tuple[Any, Any]]
-"""By name: an attribute and, if it is a container, its contents."""
+_GENERATORS = (random.Random, np.random.RandomState, np.random.Generator, torch.Generator)
+_HELD = (*_CONTAINERS, *_GENERATORS, tuple, bytearray, np.ndarray, Tensor)
 
 
-def _attributes(module: nn.Module) -> _Saved:
-    """Return a module's own state: tables of parameters and hooks, flags, caches."""
-    saved: _Saved = {}
-    for name, value in vars(module).items():
-        contents: Any = None
-        if isinstance(value, _CONTAINERS):
-            contents = dict(value) if isinstance(value, dict) else list(value)
-        saved[name] = value, contents
-    return saved
+def _held(modules: Iterable[nn.Module]) -> list[tuple[Any, Any]]:
+    """Return what the modules hold that can change, with its contents: each once.
+
+    Looks into containers in containers, but not into other objects. Contents of tensors are None.
+    """
+    found: dict[int, tuple[Any, Any]] = {}
+    waiting: list[Any] = [vars(module) for module in modules]
+    while waiting:
+        value = waiting.pop()
+        if id(value) in found:
+            continue
+        contents = _contents(value)
+        found[id(value)] = value, contents
+        if isinstance(value, (*_CONTAINERS, tuple)):
+            inner = contents.values() if isinstance(contents, dict) else contents
+            waiting += [e for e in inner if isinstance(e, _HELD) and not isinstance(e, np.memmap)]
+    return list(found.values())
 
 
-def _put_back(now: dict[str, Any], before: _Saved) -> None:
-    for name in [name for name in now if name not in before]:
-        del now[name]
-    for name, (value, contents) in before.items():
-        if name not in now or now[name] is not value:
-            now[name] = value
-        if contents is not None and not _identical(value, contents):
+def _tensors(held: Iterable[tuple[Any, Any]]) -> list[Tensor]:
+    return [value for value, _ in held if isinstance(value, Tensor)]
+
+
+def _contents(value: Any) -> Any:
+    if isinstance(value, dict):
+        return dict(value)
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    if isinstance(value, np.random.Generator):
+        return value.bit_generator.state
+    if isinstance(value, np.random.RandomState):
+        return value.get_state()
+    if isinstance(value, random.Random):
+        return value.getstate()
+    if isinstance(value, Tensor):
+        return None
+    return value.copy() if isinstance(value, np.ndarray | bytearray) else list(value)
+
+
+def _put_back(value: Any, contents: Any) -> None:
+    """Give a container, an array or a generator the contents that it had."""
+    if isinstance(value, _CONTAINERS):
+        if not _identical(value, contents):
             value.clear()
             (value.extend if isinstance(value, list | deque) else value.update)(contents)
+    elif isinstance(value, np.random.Generator):
+        value.bit_generator.state = contents
+    elif isinstance(value, np.random.RandomState | torch.Generator):
+        value.set_state(contents)
+    elif isinstance(value, random.Random):
+        value.setstate(contents)
+    elif isinstance(value, bytearray):
+        value[:] = contents
+    elif isinstance(value, np.ndarray) and value.tobytes() != contents.tobytes():
+        value[...] = contents
 
 
 def _identical(a: Any, b: Any) -> bool:
     ours, theirs = ([*c, *c.values()] if isinstance(c, dict) else list(c) for c in (a, b))
     return len(ours) == len(theirs) and all(x is y for x, y in zip(ours, theirs, strict=True))
-
-
-def _leaves(model: nn.Module, attributes: Iterable[tuple[Any, _Saved]]) -> list[Tensor]:
-    """Return parameters, buffers and other tensors that the modules hold, each once."""
-    found: list[Any] = [*model.parameters(), *model.buffers()]
-    for _, saved in attributes:
-        for value, contents in saved.values():
-            found.append(value)
-            found += contents.values() if isinstance(contents, dict) else contents or ()
-    return list({value: None for value in found if isinstance(value, Tensor)})
 
 
 def _write_back(tensor: Tensor, value: Tensor, requires_grad: bool, grad: Tensor | None) -> None:

@@ -4,7 +4,7 @@ A padded tensor is remembered weakly, with what was added at each end of each di
 functions keep the padding, and functions that move values (crops, views, permutations) say what is
 left of it: they are applied to a mask of the unpadded part too. Concatenation with constant pieces
 and assignment into a part of a buffer are pads. Where none of this holds but the result may still
-be padded, its padding is marked as unclear.
+be padded, its padding is marked as unclear; so is that of maps that no function in sight has made.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pytest_pan.instrument import functions
@@ -64,15 +65,34 @@ class Padding:
     Call :meth:`before` and :meth:`after` around each function, and :meth:`of` at a convolution.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_state: Callable[[Tensor], bool] = lambda tensor: False) -> None:
+        self._is_state = is_state
+        """Whether the model holds a tensor."""
         self._pads = WeakTensorKeyDictionary()
         self._changed = WeakTensorKeyDictionary()
         """Tensors whose padding does not hold what the pad has put there."""
         self._assignments = Assignments()
+        self._known = WeakTensorKeyDictionary()
+        """Maps whose origin is known: the model's inputs, and results of functions."""
+
+    def know(self, tensors: Iterable[object]) -> None:
+        """Add the maps among inputs of the model, or results of a function in sight."""
+        for each in _tensors(tensors):
+            if each.dim() > 2:
+                self._known[each] = True
+
+    def _knows(self, tensor: Tensor) -> bool:
+        """Return whether it was seen where a map, or the tensor it is a view of, comes from."""
+        base = tensor._base
+        if tensor in self._known or (base is not None and base in self._known):
+            return True
+        return is_functorch_wrapped_tensor(tensor) or self._is_state(tensor)
 
     def of(self, input: Tensor) -> Pad:
         """Return the padding of a convolution's input: of its last two dimensions."""
         pad = self._resolved(input) if self._pads else None
+        if pad is None and not self._knows(input):
+            return replace(NO_PAD, is_unclear=True)
         if pad is None or not (any(pad.quad) or pad.is_unclear):
             return NO_PAD
         return replace(pad, amounts=pad.quad)
@@ -88,11 +108,10 @@ class Padding:
             amounts = (0,) * (2 * output.dim() - 4) + pad.quad
             self._set(output, replace(pad, amounts=amounts), is_changed=True)
 
-    def before(self, name: str, func: Any, args: Any, kwargs: Any) -> None:
+    def before(self, func: Any, args: Any, kwargs: Any) -> None:
         """Note which part of a buffer a function is about to write."""
-        if name in functions.WRITES:
-            with suppress(*_MISTAKES):  # of the model's: the function itself raises
-                self._assignments.note(func, args, kwargs, self._pads.get)
+        with suppress(*_MISTAKES):  # of the model's: the function itself raises
+            self._assignments.note(func, args, kwargs, self._pads.get)
 
     def after(self, name: str, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         """Follow the padding of the arguments into the result.
@@ -110,14 +129,14 @@ class Padding:
             self._pad(result, *_PADS[func](*args, **kwargs))
         elif name in functions.CONCATENATIONS:
             self._concatenate(result, *args, **kwargs)
-        elif name in functions.WRITES and self._assignments.written(
-            result, self._pads.get, partial(self._set, is_changed=True)
-        ):
+        elif self._assignments.written(result, self._pads.get, partial(self._set, is_changed=True)):
             return
         elif name in functions.INDEXING:
             self._index(name, args, kwargs, result)
-        elif self._pads:
-            self._follow(name, args, kwargs, result)
+        elif self._pads and self._follow(name, args, kwargs, result):
+            return
+        elif isinstance(result, Tensor) and _may_pad(name, args, kwargs, result):
+            self._set(result, _unclear(result.dim()), is_changed=False)
 
     def _settled(self, tensor: Tensor) -> Pad | None:
         """Return a tensor's padding, after a look at what surrounds the map in a buffer.
@@ -156,20 +175,22 @@ class Padding:
             this = inner.then(this) if any(this.quad) else inner
         self._set(output, this, is_changed=False)
 
-    def _follow(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
+    def _follow(self, name: str, args: Any, kwargs: Any, result: Any) -> bool:
+        """Follow the padding of any argument into the results; return whether one is padded."""
         if name in functions.UNRELATED:
-            return
+            return True
         arguments = _tensors((*args, *kwargs.values()))
         sources = [each for each in arguments if self._settled(each) is not None]
         if not sources:
-            return
+            return False
         results = result if isinstance(result, tuple | list) else (result,)
         if name in functions.MOVES and args and args[0] is sources[0]:
             self._move(name, args, kwargs, results)
-            return
+            return True
         for each in results:
             if isinstance(each, Tensor):
                 self._follow_into(each, name, sources)
+        return True
 
     def _follow_into(self, result: Tensor, name: str, sources: list[Tensor]) -> None:
         pads = {self._pads[source] for source in sources}
@@ -238,6 +259,18 @@ class Padding:
         self._set(result, outer if inner is None else inner.then(outer), is_changed=False)
 
 
+def _may_pad(name: str, args: Any, kwargs: Any, result: Tensor) -> bool:
+    """Return whether a function without padded arguments may have padded a map it took."""
+    if result.dim() < 3 or name in functions.WITHOUT_PADDING | functions.MOVES:
+        return False
+    if name in functions.POINTWISE | functions.SAME_VALUES | functions.UNRELATED or "conv" in name:
+        return False
+    maps = [each for each in _tensors((*args, *kwargs.values())) if each.dim() == result.dim()]
+    if name in ("grid_sample", "grid_sampler", "grid_sampler_2d"):
+        return True
+    return bool(maps) and all(_is_larger(result, each) for each in maps)
+
+
 def _tensors(arguments: Iterable[Any]) -> Iterator[Tensor]:
     for argument in arguments:
         if isinstance(argument, Tensor):
@@ -258,7 +291,8 @@ def _unclear(dims: int) -> Pad:
 def _is_as_large(result: Tensor, source: Tensor) -> bool:
     if result.dim() < 3 or source.dim() < 3:
         return False
-    return all(result.shape[at] >= source.shape[at] for at in (-2, -1))
+    has_room = all(result.shape[at] >= source.shape[at] for at in (-2, -1))
+    return has_room or result.numel() >= source.numel()
 
 
 def _is_larger(result: Tensor, source: Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,9 @@ UNCLEAR = "padded, cannot tell how much"
 UNFOLDED = "im2col (unfold) with padding: its product with the weights is not seen as a convolution"
 OTHER_BATCH = "its batch is not that of the images"
 """Followed by ``, in N groups`` where the channels may be those of several images."""
+ONE_MAP = "it gives one map for several images: use a batch size of 1"
+FUNC_TRANSFORM = "inside a transform of torch.func, which owns its values"
+COMPLEX = "complex values have no order"
 OTHER_THREAD = "runs in another thread"
 HIDDEN = "out of sight of torch function modes"
 SCRIPTED = "TorchScript: its convolutions cannot be seen"
@@ -22,7 +26,18 @@ QUANTISED = "quantised convolution: it pads inside its kernel"
 WITHOUT_PADDING = " (no padding)"
 """Ending of a reason for a layer that cannot be seen, but is known to pad nothing."""
 
-_INCOMPLETE = (UNCLEAR, UNFOLDED, f"{OTHER_BATCH}, in", OTHER_THREAD, HIDDEN, SCRIPTED, QUANTISED)
+_INCOMPLETE = (
+    UNCLEAR,
+    UNFOLDED,
+    f"{OTHER_BATCH}, in",
+    ONE_MAP,
+    FUNC_TRANSFORM,
+    COMPLEX,
+    OTHER_THREAD,
+    HIDDEN,
+    SCRIPTED,
+    QUANTISED,
+)
 
 _LONGEST_NAME = 200
 
@@ -169,6 +184,11 @@ def site_name(path: str) -> str:
         return path
     digest = hashlib.sha256(path.encode(errors="surrogatepass")).hexdigest()[:8]
     return f"{path[:90]}...{digest}...{path[-90:]}"
+
+
+def module_of(site: str) -> str:
+    """Return the name of the module that a site's call came from: without ``#2``."""
+    return re.sub(r"#\d+$", "", site)
 
 
 def _quad(values: Sequence[int]) -> Quad:

@@ -32,6 +32,8 @@ from pytest_pan.instrument.calls import (
 )
 from pytest_pan.instrument.padding import Padding
 from pytest_pan.instrument.sites import (
+    COMPLEX,
+    FUNC_TRANSFORM,
     HIDDEN,
     OTHER_BATCH,
     OTHER_THREAD,
@@ -73,7 +75,7 @@ class Tap(TorchFunctionMode):
         """Start a forward pass over so many images (0: unknown), on the thread that calls it."""
         self._thread = threading.get_ident()
         self._images = images
-        self._padding = Padding()
+        self._padding = Padding(self._is_state)
         self._running.clear()
         self._calls.clear()
         self._seen: set[str] = set()
@@ -100,10 +102,13 @@ class Tap(TorchFunctionMode):
         name = functions.name_of(func)
         taps = (*reversed(self._inner), self)
         for tap in taps:
-            tap._padding.before(name, func, args, kwargs)
+            tap._padding.before(func, args, kwargs)
         result = func(*args, **kwargs)
         for tap in taps:
             result = tap._after(name, func, args, kwargs, result)
+        if name not in functions.FROM_OUTSIDE:
+            for tap in taps:
+                tap._padding.know([result])
         return result
 
     def _after(self, name: str, func: Any, args: Any, kwargs: Any, result: Any) -> Any:
@@ -123,11 +128,12 @@ class Tap(TorchFunctionMode):
         fold = arguments.fold(self._images)
         call = self._conv_call(output, arguments, fold=max(fold, 1))
         kept: Tensor | None = None
+        reason = why_not(call.kernel, call.pad, call.map)
         if is_functorch_wrapped_tensor(output):
-            self._passed_over(call.name, "inside a transform of torch.func, which owns its values")
+            self._passed_over(call.name, reason or FUNC_TRANSFORM)
         elif output.is_complex():
-            self._passed_over(call.name, "complex values have no order")
-        elif fold == 0 and not why_not(call.kernel, call.pad, call.map):
+            self._passed_over(call.name, reason or COMPLEX)
+        elif fold == 0 and not reason:
             apart = f", in {call.groups} groups" if call.groups > 1 else ""
             self._passed_over(call.name, OTHER_BATCH + apart)
         else:
@@ -159,6 +165,13 @@ class Tap(TorchFunctionMode):
         is_unfold = name in ("unfold", "im2col")
         return UNFOLDED if is_unfold and args and self._padding.has(args[0]) else ""
 
+    def _is_state(self, tensor: Tensor) -> bool:
+        return any(
+            tensor is each
+            for module in self._names
+            for each in (*module.parameters(False), *module.buffers(False), *vars(module).values())
+        )
+
     def _module(self) -> str:
         return self._running[-1][0] if self._running else ROOT
 
@@ -169,11 +182,13 @@ class Tap(TorchFunctionMode):
         count = self._calls[name]
         return name + (f"#{count}" if count > 1 else "")
 
-    def _enter_module(self, module: nn.Module, _args: Any) -> None:
+    def _enter_module(self, module: nn.Module, args: Any) -> None:
         name = self._names.get(module)
         if name is None:
             return
         if threading.get_ident() == self._thread:
+            if name == ROOT and not self._running:
+                self._padding.know(args)
             self._running.append((name, self._count))
         elif may_convolve(module):
             self._unseen.setdefault(name, with_padding(OTHER_THREAD, module))

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from pytest_pan.instrument.sites import QUANTISED, SCRIPTED, WITHOUT_PADDING, pair, site_name
+from pytest_pan.instrument.sites import (
+    QUANTISED,
+    SCRIPTED,
+    WITHOUT_PADDING,
+    module_of,
+    pair,
+    site_name,
+)
 
 ROOT = "(model)"
 """Name of what the model itself calls, outside any of its submodules."""
@@ -24,7 +31,7 @@ def unseen_convolutions(model: nn.Module, seen: set[str]) -> list[tuple[str, str
 
     ``seen`` are names of calls.
     """
-    modules = seen | {re.sub(r"#\d+$", "", name) for name in seen}
+    modules = seen | set(map(module_of, seen))
     reasons = [
         (site_name(path) or ROOT, _why_unseen(module))
         for path, module in model.named_modules()
@@ -83,6 +90,9 @@ def _graph_pads(module: torch.jit.ScriptModule) -> bool:
     if not hasattr(module, "forward"):
         return True
     graph: Any = module.inlined_graph
+    kinds = set(re.findall(r"\w+::\w*conv(?!ert|_transpose)\w*", str(graph)))
+    if not kinds.issubset(_CONVOLUTIONS):
+        return True  # of MKL-DNN and others: its arguments are packed, or in another order
     if any(graph.findAllNodes(kind) for kind in _PADS):
         return True
     for kind in _CONVOLUTIONS:

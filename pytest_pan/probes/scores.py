@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 from pytest_pan.probes.outputs import Form, Reading, Task, finite
 
-_SUM_ERROR = 1e-3
-"""How far from 1 the sum of a distribution over classes may be, by rounding."""
+_SUM_ERROR = 1e-2
+"""How far from 1 the sum of a distribution over classes may be, by rounding: bfloat16 keeps eight
+bits of each probability."""
 
 
 @dataclass

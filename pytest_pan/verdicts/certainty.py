@@ -89,6 +89,8 @@ def _interval_text(measure: Measure, interval: Interval, limit: Limit, images: i
     text = f"95 % interval {measure.text(interval[0])} to {measure.text(interval[1])}"
     if images < measure.settled_at and not limit.target:
         text += f" (usually too narrow below {measure.settled_at} images)"
+    if interval[0] == interval[1]:
+        text += " (no width: every part of the images gives the same)"
     return text
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -297,3 +299,41 @@ def test_the_untrained_twin_has_the_shapes_but_not_the_weights(model: nn.Sequent
         assert not torch.equal(twin.state_dict()[key], value)
         assert torch.equal(twin.state_dict()[key], again.state_dict()[key])
     assert torch.equal(draws, torch.get_rng_state())
+
+
+def test_threads_that_share_a_copy_get_the_same_outputs(model: nn.Sequential) -> None:
+    ours = pytest_pan.repad(model, Plan(name="reflect"))
+    images = torch.randn(2, 1, 33, 33)
+    expected = ours(images)
+    start = threading.Barrier(4)
+
+    def run(_: int) -> bool:
+        start.wait()
+        return all(torch.equal(ours(images), expected) for _ in range(10))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(run, range(4)))
+
+
+def test_wrappers_that_an_audit_takes_off_are_taken_off_here_too(model: nn.Sequential) -> None:
+    wrapped = nn.DataParallel(model)
+    audit = pytest_pan.audit(wrapped, torch.rand(4, 1, 16, 16) + 1)
+    assert list(pytest_pan.repad(wrapped, audit).state_dict()) == list(model.state_dict())
+
+
+class Final(nn.Sequential):
+    def __init_subclass__(cls) -> None:
+        raise TypeError("it is final")
+
+
+@pytest.mark.parametrize(
+    ("given", "plan", "message"),
+    [
+        (3, Plan(name="p"), "no model, got int"),
+        (nn.Sequential(), 3, "plan, got 3; allowed: a Plan or an Audit"),
+        (Final(), Plan(name="p"), "it is final"),
+    ],
+)
+def test_what_cannot_be_repadded_is_said(given: Any, plan: Any, message: str) -> None:
+    with pytest.raises(pytest_pan.PanError, match=message):
+        pytest_pan.repad(given, plan)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pytest_pan.instrument.processes import ALONE
-from pytest_pan.probes.activations.dependence import Dependence
+from pytest_pan.instrument.sites import ONE_MAP, leaves_figures_incomplete
+from pytest_pan.probes.activations.dependence import INDEPENDENT, Dependence
 
 IMAGES = torch.rand(6, 1, 5, 5, generator=torch.Generator().manual_seed(0))
 MAP = torch.rand(1, 2, 5, 5)
@@ -27,13 +28,13 @@ def of(batches: list[Tensor], images: list[Tensor], site: str = "c") -> Dependen
 @pytest.mark.parametrize(
     ("maps", "expected"),
     [
-        ([MAP.expand(3, -1, -1, -1)] * 2, ["c"]),
-        ([MAP, MAP], ["c"]),
-        ([MAP.expand(3, -1, -1, -1), torch.cat([MAP, MAP, MAP + 1])], []),
-        ([torch.rand(3, 2, 5, 5)] * 2, []),
-        ([torch.rand(1, 2, 5, 5), torch.rand(1, 2, 5, 5)], ["c"]),
-        ([torch.rand(1, 2, 5, 5), torch.rand(2, 2, 5, 5)], []),
-        ([torch.full((3, 2, 5, 5), torch.nan)] * 2, []),
+        ([MAP.expand(3, -1, -1, -1)] * 2, {"c": INDEPENDENT}),
+        ([MAP, MAP], {"c": INDEPENDENT}),
+        ([MAP.expand(3, -1, -1, -1), torch.cat([MAP, MAP, MAP + 1])], {}),
+        ([torch.rand(3, 2, 5, 5)] * 2, {}),
+        ([torch.rand(1, 2, 5, 5), torch.rand(1, 2, 5, 5)], {"c": ONE_MAP}),
+        ([torch.rand(1, 2, 5, 5), torch.rand(2, 2, 5, 5)], {}),
+        ([torch.full((3, 2, 5, 5), torch.nan)] * 2, {}),
     ],
     ids=[
         "equal",
@@ -45,21 +46,35 @@ def of(batches: list[Tensor], images: list[Tensor], site: str = "c") -> Dependen
         "not a number",
     ],
 )
-def test_equal_maps_or_one_map_for_several_images(maps: list[Tensor], expected: list[str]) -> None:
-    assert of(maps, [*IMAGES.split(3)]).independent(ALONE) == expected
+def test_equal_maps_or_one_map_for_several_images(
+    maps: list[Tensor], expected: dict[str, str]
+) -> None:
+    assert of(maps, [*IMAGES.split(3)]).reasons(ALONE) == expected
 
 
 def test_one_image_at_a_time_is_told_by_values_alone() -> None:
     """A layer may run on some of the images only, with one map each."""
     images = [*IMAGES.split(1)][:2]
-    assert of([MAP, MAP], images).independent(ALONE) == ["c"]
-    assert of([MAP, MAP + 1], images).independent(ALONE) == []
-    assert of([MAP], images[:1]).independent(ALONE) == []
+    assert of([MAP, MAP], images).reasons(ALONE) == {"c": INDEPENDENT}
+    assert of([MAP, MAP + 1], images).reasons(ALONE) == {}
+    assert of([MAP], images[:1]).reasons(ALONE) == {}
+
+
+def test_images_that_enter_one_by_one_are_no_constants_and_limits_do_not_pass() -> None:
+    found = Dependence()
+    found.see_images(IMAGES[:3])
+    for call in ("c", "c#2", "c#3"):
+        found.add(call, torch.rand(1, 2, 5, 5), 3)
+    found.add("position", MAP, 3)
+    one = dict.fromkeys(("c", "c#2", "c#3"), ONE_MAP)
+    assert found.reasons(ALONE) == {**one, "position": INDEPENDENT}
+    assert leaves_figures_incomplete(ONE_MAP)
+    assert not leaves_figures_incomplete(INDEPENDENT)
 
 
 def test_where_the_images_are_equal_nothing_can_be_told() -> None:
     same = [IMAGES[:1].expand(3, -1, -1, -1)] * 2
-    assert of([MAP.expand(3, -1, -1, -1)] * 2, same).independent(ALONE) == []
+    assert of([MAP.expand(3, -1, -1, -1)] * 2, same).reasons(ALONE) == {}
 
 
 @dataclass
@@ -75,8 +90,8 @@ class Met:
 
 def test_processes_compare_their_maps() -> None:
     """Equal within each of two processes, and equal or not between them."""
-    for change, expected in ((0, ["c"]), (1, [])):
+    for change, expected in ((0, {"c": INDEPENDENT}), (1, {})):
         met: Any = Met()
-        of([MAP.expand(3, -1, -1, -1)], [IMAGES[:3]]).independent(met)
+        of([MAP.expand(3, -1, -1, -1)], [IMAGES[:3]]).reasons(met)
         other = of([MAP.expand(3, -1, -1, -1) + change], [IMAGES[3:]])
-        assert other.independent(met) == expected
+        assert other.reasons(met) == expected

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -121,6 +123,11 @@ def test_copies_stay_copies_of_their_mode(mode: str) -> None:
         (lambda p: p.index_select(2, torch.arange(1, 11)), (0, 1, 1, 1)),
         (lambda p: torch.ops.aten.slice.Tensor(p, 2, 1, 11), (0, 1, 1, 1)),
         (lambda p: F.pad(p[:, :, :-2], (0, 0, 1, 0)), (2, 0, 1, 1)),
+        (lambda p: p.roll(1, 2), (2, 0, 1, 1)),
+        (
+            lambda p: F.pixel_unshuffle(F.pad(p[:, :, 1:9, 1:9], (2, 2, 2, 2)), 2)[:, :4],
+            (1, 1, 1, 1),
+        ),
     ],
 )
 def test_what_a_crop_leaves_on_each_side_counts(crop: Function, padding: tuple[int, ...]) -> None:
@@ -162,6 +169,26 @@ def scattered(x: Tensor) -> Tensor:
     return torch.slice_scatter(torch.zeros(2, 4, 11, 11), rows, 2, 1, 10)
 
 
+def image_by_image_through_views(x: Tensor) -> Tensor:
+    canvas = torch.zeros(2, 4, 11, 11)
+    canvas[0, :4, 1:10, 1:10].copy_(x[0])
+    one = canvas[1]
+    one[:, 1:10, 1:10] = x[1]
+    return canvas
+
+
+def out_of_a_function(x: Tensor) -> Tensor:
+    canvas = torch.zeros(2, 4, 11, 11)
+    torch.mul(x, 2, out=canvas[:, :, 1:-1, 1:-1])
+    return canvas
+
+
+def multiplied(x: Tensor) -> Tensor:
+    canvas = torch.zeros(2, 4, 11, 11)
+    canvas[:, :, 1:-1, 1:-1].add_(1).mul_(x)
+    return canvas
+
+
 def channels_last(x: Tensor) -> Tensor:
     return F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).permute(0, 3, 1, 2)
 
@@ -175,6 +202,9 @@ def channels_last(x: Tensor) -> Tensor:
         (image_by_image, "zeros"),
         (added, "zeros"),
         (copied, "zeros"),
+        (image_by_image_through_views, "zeros"),
+        (out_of_a_function, "zeros"),
+        (multiplied, "zeros"),
         (scattered, "zeros"),
         (channels_last, "zeros"),
         (
@@ -213,6 +243,37 @@ def reversed_rows(x: Tensor) -> Tensor:
     return canvas
 
 
+def by_rows_and_columns(x: Tensor) -> Tensor:
+    canvas, inside = torch.zeros(2, 4, 11, 11), torch.arange(1, 10)
+    canvas[:, :, inside[:, None], inside] = x
+    return canvas
+
+
+def in_another_shape(x: Tensor) -> Tensor:
+    canvas = torch.zeros(2, 4, 121)
+    canvas.view(2, 4, 11, 11)[:, :, 1:-1, 1:-1] = x
+    return canvas.view(2, 4, 11, 11)
+
+
+def in_numpy(x: Tensor) -> Tensor:
+    return torch.as_tensor(np.pad(x.numpy(), ((0, 0), (0, 0), (1, 1), (1, 1))))
+
+
+def in_another_thread(x: Tensor) -> Tensor:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(padded, x).result()
+
+
+def out_of_sight(x: Tensor) -> Tensor:
+    with torch._C.DisableTorchFunction():
+        return padded(x)
+
+
+def scripted(x: Tensor) -> Tensor:
+    with pytest.warns(FutureWarning, match="deprecated"):
+        return torch.jit.script(nn.ZeroPad2d(1))(x)
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -220,7 +281,7 @@ def reversed_rows(x: Tensor) -> Tensor:
         lambda x: F.avg_pool2d(padded(x), 3, 1, 1),
         lambda x: F.max_pool2d(padded(x), 3, 1, padding=1),
         lambda x: F.interpolate(padded(x), scale_factor=2),
-        lambda x: padded(x).roll(1, 2),
+        lambda x: padded(x).roll(3, 2),
         lambda x: padded(x).cumsum(2).relu()[:, :, 1:] * 2,
         lambda x: torch.stack([padded(x), padded(x)]).mean(0),
         lambda x: torch.cat([padded(x), torch.rand(2, 4, 11, 11)], 1)[:, 2:6],
@@ -229,6 +290,18 @@ def reversed_rows(x: Tensor) -> Tensor:
         lambda x: x[:, :, torch.tensor([1, *range(9), 7])],
         lambda x: x.index_select(3, torch.tensor([0, *range(9), 8])),
         reversed_rows,
+        by_rows_and_columns,
+        in_another_shape,
+        lambda x: torch.zeros(2, 4, 11, 9).index_copy_(2, torch.arange(1, 10), x),
+        lambda x: torch.einsum("ih,nchw->nciw", torch.eye(11, 9), x),
+        lambda x: F.grid_sample(x, torch.rand(2, 9, 9, 2) * 3, align_corners=False),
+        lambda x: torch.fft.ifft2(torch.fft.fft2(x, s=(11, 11))).real,
+        lambda x: F.pixel_unshuffle(padded(x)[:, :, 1:, 1:], 2)[:, :4],
+        lambda x: torch.vmap(padded)(x),
+        in_numpy,
+        in_another_thread,
+        out_of_sight,
+        scripted,
     ],
 )
 def test_padding_that_cannot_be_followed_is_said_and_limits_do_not_pass(function: Function) -> None:
@@ -260,11 +333,23 @@ def in_parts(x: Tensor) -> Tensor:
         lambda x: x.clone()[:, :, 1:],
         lambda x: x.flip(2).roll(1, 3),
         in_parts,
+        lambda x: F.conv2d(x, WEIGHT[..., :1, :1]),
+        lambda x: list(x)[1],
+        lambda x: F.interpolate(x, scale_factor=2),
+        lambda x: F.conv_transpose2d(x, WEIGHT),
+        lambda x: F.pixel_shuffle(x.repeat(1, 4, 1, 1), 2),
     ],
 )
 def test_what_is_not_padded_is_not_said_to_be(function: Function) -> None:
     calls = seen(Calls(lambda m, x: m.c(function(x)), c=conv()))
     assert why_not(calls[-1].kernel, calls[-1].pad, calls[-1].map) == "no padding"
+
+
+def test_a_map_that_the_model_holds_is_not_padded() -> None:
+    model = Calls(lambda m, x: m.c(m.held), c=conv())
+    model.register_buffer("held", torch.rand(2, 4, 9, 9))
+    (call,) = seen(model)
+    assert why_not(call.kernel, call.pad, call.map) == "no padding"
 
 
 def test_a_map_whose_inner_part_is_replaced_is_not_padded() -> None:

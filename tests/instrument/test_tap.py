@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from seam import IMAGES, WEIGHT, Calls, conv, names, seen
 from torch import Tensor, nn
 
+from pytest_pan.instrument.sites import leaves_figures_incomplete
 from pytest_pan.instrument.tap import ConvCall, Tap, tapped, unseen_convolutions
 
 
@@ -291,6 +292,17 @@ def test_a_convolution_that_cannot_be_examined_is_said_with_the_reason(
     assert not seen(nn.Sequential(Calls(lambda m, x: function(x))), passed_over=heard)
     assert list(heard) == ["0"]
     assert why in heard["0"]
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_limits_pass_over_such_a_convolution_only_if_it_pads_nothing(padding: int) -> None:
+    def function(x: Tensor) -> Tensor:
+        mapped = torch.func.vmap(lambda i: F.conv2d(i, WEIGHT, padding=padding))(x)
+        return mapped + F.conv2d(x + 1j, WEIGHT + 1j, padding=padding)
+
+    heard: dict[str, str] = {}
+    seen(nn.Sequential(Calls(lambda m, x: function(x))), passed_over=heard)
+    assert [leaves_figures_incomplete(why) for why in heard.values()] == [bool(padding)] * 2
 
 
 def test_a_deformable_convolution_is_said() -> None:

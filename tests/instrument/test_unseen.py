@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from seam import IMAGES, WEIGHT, Calls, conv, seen
 from torch import Tensor, nn
+from torch.utils import mkldnn
 
 from pytest_pan.instrument.sites import leaves_figures_incomplete
 from pytest_pan.instrument.tap import unseen_convolutions
@@ -117,6 +118,15 @@ def test_torchscript_with_padding_keeps_limits_from_passing(
     assert name == ("part" if frozen else "part.0")
     assert why.startswith("TorchScript: its convolutions cannot be seen")
     assert leaves_figures_incomplete(why) == pads
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:Warning")
+def test_a_convolution_of_another_kind_in_torchscript_may_pad() -> None:
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("MKL-DNN is not available")
+    part = mkldnn.to_mkldnn(nn.Sequential(conv(padding=1)).eval())
+    heard = dict(unseen_convolutions(Calls(lambda m, x: x, part=part), set()))
+    assert leaves_figures_incomplete(heard["part.0"])
 
 
 @pytest.mark.filterwarnings("ignore:.*")

@@ -30,12 +30,13 @@ def form_of(*outputs: Tensor, task: str = "auto") -> str:
         (LOGITS, "logits"),
         (LOGITS.softmax(1), "probabilities"),
         (LOGITS.softmax(1).half(), "probabilities"),
+        (LOGITS.softmax(1).bfloat16(), "probabilities"),
         (LOGITS.sigmoid(), "independent probabilities"),
         (LOGITS[:, :1].sigmoid(), "independent probabilities"),
         (torch.zeros(40, 5), "logits"),
         (LOGITS.softmax(1) * 1.01, "logits"),
     ],
-    ids=["logits", "softmax", "half", "sigmoid", "one class", "untrained", "beyond 1"],
+    ids=["logits", "softmax", "half", "bfloat16", "sigmoid", "one class", "untrained", "beyond 1"],
 )
 def test_the_form_follows_from_all_values(outputs: Tensor, form: str) -> None:
     assert form_of(*outputs.split(16)) == form

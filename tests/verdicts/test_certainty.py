@@ -30,6 +30,11 @@ def verdict(measured: Measured, keyword: str, bound: object, images: int = 100) 
     return found
 
 
+def test_an_interval_without_width_is_explained() -> None:
+    measured = Measured(measure="pan_count", value=5, interval=(5, 5))
+    assert "every part of the images gives the same" in verdict(measured, "max_pan_count", 9).basis
+
+
 @pytest.mark.parametrize(
     ("keyword", "bound", "outcome"),
     [

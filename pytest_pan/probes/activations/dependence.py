@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pytest_pan.instrument.processes import Processes
+from pytest_pan.instrument.sites import ONE_MAP, module_of
 
 INDEPENDENT = "its output does not depend on the images"
 
@@ -49,8 +51,8 @@ class Dependence:
     def __init__(self) -> None:
         self._images = _Maps()
         self._sites: dict[str, _Maps] = {}
-        self._shared: dict[str, bool] = {}
-        """By site that gave one map in each call: whether one was for several images."""
+        self._shared: dict[str, int] = {}
+        """By site that gave one map in each call: the most images that one was for."""
 
     def see_images(self, images: Tensor) -> None:
         """Add images (N, C, H, W) that the passes run on."""
@@ -63,12 +65,15 @@ class Dependence:
         if len(maps) > 1:
             self._shared.pop(site, None)
         elif not is_known or site in self._shared:
-            self._shared[site] = self._shared.get(site, False) or images > 1
+            self._shared[site] = max(self._shared.get(site, 0), images)
 
-    def independent(self, processes: Processes) -> list[str]:
-        """Return the sites whose maps are equal on all images, or are one map for several images.
+    def reasons(self, processes: Processes) -> dict[str, str]:
+        """Return the sites whose maps are not those of the images, with the reason.
 
-        No site is among them if the images themselves are equal.
+        Their maps are equal on all images, or are one map for several images. Such maps are not
+        told apart by where they come from: if they change with the batch, or a module gave as many
+        as there are images, images may enter them one by one. No site is among them if the images
+        themselves are equal.
         """
         mine = {
             name: (maps.count, maps.digest(), self._shared.get(name))
@@ -78,13 +83,17 @@ class Dependence:
         met = processes.meet("dependence", (self._images.count, self._images.digest(), mine))
         images = {digest for count, digest, _ in met if count}
         if len(images) == 1 and "" not in images:
-            return []
-        found = []
+            return {}
+        found: dict[str, str] = {}
+        calls = Counter(module_of(name) for _, _, sites in met for name in sites)
         for name in dict.fromkeys(name for _, _, sites in met for name in sites):
             counts, digests, shared = zip(
                 *(sites[name] for _, _, sites in met if name in sites), strict=True
             )
-            is_equal = sum(counts) > 1 and len(set(digests)) == 1 and digests[0]
-            if is_equal or (any(shared) and None not in shared):
-                found.append(name)
+            is_equal = len(set(digests)) == 1 and bool(digests[0])
+            if None not in shared and max(shared) > 1:
+                is_loop = calls[module_of(name)] >= len(digests) * max(shared)
+                found[name] = INDEPENDENT if is_equal and not is_loop else ONE_MAP
+            elif is_equal and sum(counts) > 1:
+                found[name] = INDEPENDENT
         return found

@@ -235,7 +235,7 @@ class Comparison:
         has_enough = counts.images >= LEAST_IMAGES
         if counts.sums and has_enough:
             found["log_odds_shift"] = _non_negative(odds.largest(tally.sums, counts.sums))
-            found["classes_shifted"] = _non_negative(odds.shifted(tally.sums, counts.sums, SHIFTED))
+            found["classes_shifted"] = self._classes_shifted(tally)
         if tally.changes:
             low, high = intervals.of_mean(in_order(tally.changes), seed=seed, within=(0, 1))
             found["prediction_flips"] = low * counts.images, high * counts.images
@@ -248,6 +248,19 @@ class Comparison:
             moved = tally.affected.in_order()
             found["sample_influence"] = intervals.trend_of_quantile(moved, groups, 0.99)
         return found
+
+    def _classes_shifted(self, tally: Tally) -> Interval:
+        """Return the interval of the number of shifted classes.
+
+        Where all subsamples agree, classes whose own intervals reach over the threshold are open.
+        """
+        low, high = _non_negative(odds.shifted(tally.sums, self._counts.sums, SHIFTED))
+        if low < high:
+            return low, high
+        ends = odds.log_odds_interval(tally.sums, self._counts.sums)
+        surely, maybe = ends[0] > SHIFTED, ends[1] > SHIFTED
+        surely, maybe = surely | (ends[1] < -SHIFTED), maybe | (ends[0] < -SHIFTED)
+        return min(low, float(surely.sum())), max(high, float(maybe.sum()))
 
 
 def _non_negative(figures: list[Tensor]) -> Interval:

@@ -11,6 +11,7 @@ from pytest_pan.probes.influence.origins import Origins
 from pytest_pan.probes.influence.records import SHIFTED, Influence
 from pytest_pan.records.measures import Control, Interval, Measured
 from pytest_pan.records.neurons import Neuron
+from pytest_pan.records.text import plural
 
 
 def output_measures(
@@ -91,7 +92,7 @@ def _by_class(
         if abs(middle) >= sizes.get(name, 0.0):
             sizes[name] = abs(middle)
             least = max(low, -high, 0.0)
-            intervals[name] = least, max(-low, high)
+            intervals[name] = least, max(-low, high) + 0.0  # no negative zero
     return sizes, intervals
 
 
@@ -162,8 +163,8 @@ def output_notes(found: Sequence[Influence], comparison: Comparison) -> list[str
         notes.append(f"the outputs are {pan.outputs} already: no softmax or sigmoid was applied")
     if unknown := sum(math.isnan(value) for value in pan.log_odds):
         notes.append(
-            f"{unknown} of {len(pan.log_odds)} classes have no odds: all images together give them "
-            "a probability below 1e-30"
+            f"no odds of {unknown} of {plural(len(pan.log_odds), 'class')}: all images together "
+            "give a probability below 1e-30"
         )
     if len(pan.log_odds) == 1:
         notes.append("single class: treated as a binary decision (sigmoid)")
@@ -171,22 +172,28 @@ def output_notes(found: Sequence[Influence], comparison: Comparison) -> list[str
         notes.append("no figures of the outputs: no object was detected under any plan")
     if comparison.skips:
         notes.append(
-            f"{len(comparison.skips)} images left out: non-finite outputs under at least one plan"
+            f"{plural(len(comparison.skips), 'image')} left out: non-finite outputs under at least "
+            "one plan"
         )
     kept = [site for site in pan.plan.channels or {} if site in pan.not_swappable]
     if kept:
         count = sum(len((pan.plan.channels or {})[site]) for site in kept)
-        notes.append(f"{count} of {pan.plan.size} PANs could not be swapped: the map is too small")
+        notes.append(
+            f"{count} of {plural(pan.plan.size or 0, 'PAN')} could not be swapped: the map is too "
+            "small"
+        )
     notes += comparison.notes
     if every.not_swappable:
-        count = len(every.not_swappable)
-        notes.append(
-            f"{count} layers keep their padding under {every.plan.name}: the map is too small"
-        )
+        kept_by = plural(len(every.not_swappable), "layer")
+        keep = "keeps its" if len(every.not_swappable) == 1 else "keep their"
+        notes.append(f"{kept_by} {keep} padding under {every.plan.name}: the map is too small")
     draws = [i for i in found if i.plan.seed is not None]
     if draws and draws[0].plan.size != pan.plan.size:
-        drawn = f"{draws[0].plan.size} neurons for {pan.plan.size} PANs"
+        drawn = (
+            f"{plural(draws[0].plan.size or 0, 'neuron')} for {plural(pan.plan.size or 0, 'PAN')}"
+        )
         notes.append(f"random draws have {drawn}: some layers have too few non-PANs")
     if len(draws) < 2:
-        notes.append(f"{len(draws)} random draws: too few to distinguish the effect from chance")
+        few = plural(len(draws), "random draw")
+        notes.append(f"{few}: too few to distinguish the effect from chance")
     return notes

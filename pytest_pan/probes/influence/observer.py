@@ -21,6 +21,7 @@ from pytest_pan.records.audit import Audit, Skip
 from pytest_pan.records.errors import InputError
 from pytest_pan.records.measures import LEAST_IMAGES, Measured
 from pytest_pan.records.neurons import Neuron
+from pytest_pan.records.text import plural
 
 
 class InfluenceObserver(Observer):
@@ -114,7 +115,7 @@ class InfluenceObserver(Observer):
         if len(reading) != len(part):
             raise InputError(
                 "the model does not return one output per image",
-                got=f"{len(reading)} outputs for {len(part)} images",
+                got=f"{plural(len(reading), 'output')} for {plural(len(part), 'image')}",
                 allowed="one output per image, in the same order",
                 next="Override the fixture pan_outputs with a function that returns them.",
             )
@@ -152,15 +153,16 @@ class InfluenceObserver(Observer):
         classes = tuple(self._context.classes)
         if classes and found[0].log_odds and len(classes) != len(found[0].log_odds):
             notes.append(
-                f"class names ignored: {len(classes)} names for {len(found[0].log_odds)} classes"
+                f"class names ignored: {plural(len(classes), 'name')} for "
+                f"{plural(len(found[0].log_odds), 'class')}"
             )
             classes = ()
         resolved = [neuron for neuron in neurons if neuron.site in origins.resolved]
         if len(resolved) < len(neurons):
             count = len(neurons) - len(resolved)
             notes.append(
-                f"the origin of {count} of {len(neurons)} PANs is unknown: the padding of their "
-                "layers cannot be swapped"
+                f"the origin of {count} of {plural(len(neurons), 'PAN')} is unknown: the padding "
+                "of their layers cannot be swapped"
             )
         measured = self._measured(found, resolved, neurons, classes)
         return Found(
@@ -206,6 +208,7 @@ def _check_any(comparison: Comparison) -> None:
         where, why = next(iter(comparison.skips.items()), ("", ""))
         raise InputError(
             "no image has finite outputs under every plan",
-            got=f"{len(comparison.skips)} images with non-finite outputs, first {where}: {why}",
+            got=f"{plural(len(comparison.skips), 'image')} with non-finite outputs, first {where}: "
+            f"{why}",
             next="Check that the images are normalised as in training.",
         )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pytest_pan.instrument.sites import leaves_figures_incomplete, why_not
 from pytest_pan.instrument.tap import ConvCall, unseen_convolutions
-from pytest_pan.probes.activations.dependence import INDEPENDENT, Dependence
+from pytest_pan.probes.activations.dependence import Dependence
 from pytest_pan.probes.activations.states import settle
 from pytest_pan.probes.observer import ORIGINAL, Context, Found, Observer, Part, Pass
 from pytest_pan.probes.pans import portraits, subsampling
@@ -16,6 +16,7 @@ from pytest_pan.probes.pans.records import PansFindings
 from pytest_pan.probes.pans.subsampling import Stability
 from pytest_pan.records.audit import Audit, Skip
 from pytest_pan.records.limits import Outcome
+from pytest_pan.records.text import plural
 
 ERROR_AIM = 1 / 512
 """Error bound of counted statistics if the first images are representative."""
@@ -67,8 +68,7 @@ class PansObserver(Observer):
     def finish(self) -> None:
         settle(self._states)
         self._states.finish()
-        independent = self._dependence.independent(self._context.processes)
-        self._states.skips |= dict.fromkeys(independent, INDEPENDENT)
+        self._states.skips |= self._dependence.reasons(self._context.processes)
         self._is_gathered = True
 
     def findings(self, known: Audit) -> Found:
@@ -134,13 +134,14 @@ class PansObserver(Observer):
         if len(detected.neurons) > portraits.MAX_PORTRAITS:
             notes.append(
                 f"distance profiles and histograms exist only for the {portraits.MAX_PORTRAITS} "
-                f"strongest of {len(detected.neurons)} PANs"
+                f"strongest of {len(detected.neurons):,} PANs"
             )
         small = [site for site in detected.sites if site.reliability == "low"]
         if small:
             share = sum(s.channels for s in small) / sum(s.channels for s in detected.sites)
             notes.append(
-                f"small maps: {len(small)} layers with {100 * share:.2f} % of the neurons have "
+                f"small maps: {plural(len(small), 'layer')} with {100 * share:.2f} % of the "
+                f"neurons {'has' if len(small) == 1 else 'have'} "
                 "maps of 7x7 or less, where the method is less reliable"
             )
         return notes

@@ -104,7 +104,7 @@ def test_a_map_too_small_to_reflect_leaves_the_origin_open_and_says_so() -> None
         assert list(plan.not_swappable) == [found.sites[0].name]
         assert "larger than 4, got 4x4" in plan.not_swappable[found.sites[0].name]
     assert "pan_floor" not in found.measures
-    assert any("1 layers keep their padding" in note for note in found.notes)
+    assert any("1 layer keeps its padding" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("mode", ["reflect", "mean", "partial"])
