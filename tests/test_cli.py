@@ -1,4 +1,7 @@
-"""pytest-pan compare and merge: what they print, leave on disk, and their exit codes."""
+"""pytest-pan compare and merge: what they print, leave on disk, and their exit codes.
+
+Longer than 350 lines: one command with four sub-commands that share their reports.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The audit cache: the very same audit is not made twice, and nothing else is taken for it."""
+"""The audit cache: the very same audit is not made twice, and nothing else is taken for it.
+
+Longer than 350 lines: one feature, whose tests share one repository.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Padding is followed from where it is made to the convolution that reads it."""
+"""Padding is followed from where it is made to the convolution that reads it.
+
+Longer than 350 lines: a list of ways to pad, a few lines each.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a PyTorch engineer would try in order to get a padded convolution past the tap."""
+"""What a PyTorch engineer would try in order to get a padded convolution past the tap.
+
+Longer than 350 lines: a list of ways to call a convolution, a few lines each.
+"""
 
 from __future__ import annotations
 

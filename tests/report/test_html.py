@@ -1,4 +1,7 @@
-"""The HTML report, read back with a parser and, where there is one, with a browser."""
+"""The HTML report, read back with a parser and, where there is one, with a browser.
+
+Longer than 350 lines: every section is checked on the same few rendered pages.
+"""
 
 from __future__ import annotations
 
