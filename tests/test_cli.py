@@ -1,6 +1,6 @@
 """pytest-pan compare and merge: what they print, leave on disk, and their exit codes.
 
-Longer than 350 lines: one command with four sub-commands that share their reports.
+Longer than 350 lines: two sub-commands that are tested on the same reports.
 """
 
 from __future__ import annotations
