@@ -201,7 +201,9 @@ def _contents(value: Any) -> Any:
         return value.getstate()
     if isinstance(value, Tensor):
         return None
-    return value.copy() if isinstance(value, np.ndarray | bytearray) else list(value)
+    if isinstance(value, np.ndarray):
+        return value.view(np.ndarray).copy()
+    return value.copy() if isinstance(value, bytearray) else list(value)
 
 
 def _put_back(value: Any, contents: Any) -> None:
@@ -218,8 +220,10 @@ def _put_back(value: Any, contents: Any) -> None:
         value.setstate(contents)
     elif isinstance(value, bytearray):
         value[:] = contents
-    elif isinstance(value, np.ndarray) and value.tobytes() != contents.tobytes():
-        value[...] = contents
+    elif isinstance(value, np.ndarray):
+        plain = value.view(np.ndarray)  # asking a masked array for its bytes sets its fill value
+        if plain.tobytes() != contents.tobytes():
+            plain[...] = contents
 
 
 def _identical(a: Any, b: Any) -> bool:

@@ -101,7 +101,7 @@ def test_classes_that_no_image_gives_a_probability_have_no_odds() -> None:
     shift = found.measures["log_odds_shift"]
     assert set(shift.classes) == {"0", "1", "3"}
     assert shift.value == max(shift.classes.values())
-    assert any("1 of 4 classes have no odds" in note for note in found.notes)
+    assert any("no odds of 1 of 4 classes" in note for note in found.notes)
 
 
 class Maps(nn.Module):
