@@ -20,7 +20,7 @@ def warn(audit: Audit, *, stacklevel: int = 2) -> None:
 def few_images(audit: Audit) -> tuple[str, ...]:
     """Return the note on too few images; none where there are enough."""
     count = audit.images["count"]
-    if count >= FEW_IMAGES:
+    if count >= FEW_IMAGES or not count:  # none: the audit stopped before the first
         return ()
     return (
         f"only {count} image{'s' * (count != 1)}: fewer than {FEW_IMAGES} count too many PANs and "

@@ -51,6 +51,9 @@ class Assignments:
 
     def note(self, func: Any, args: Any, kwargs: Any, padding: Callable[[Tensor], Any]) -> None:
         """Note what a function is about to write, if it is a part of a buffer's planes."""
+        self._next = None
+        if not _may_write(func, kwargs):
+            return
         write = _write(func, args, kwargs)
         if write is not None and write.cells is not None:
             sizes = write.buffer.shape
@@ -63,9 +66,9 @@ class Assignments:
         self, result: object, padding: Callable[[Tensor], Any], set_pad: Callable[..., None]
     ) -> bool:
         """Set the padding of the buffer that was written; return whether one was."""
-        write, self._next = self._next, None
-        if write is None:
+        if self._next is None:
             return False
+        write, self._next = self._next, None
         target = result if write.is_new and isinstance(result, Tensor) else write.buffer
         nothing = (0,) * (2 * target.dim())
         if write.cells is None:
@@ -115,6 +118,12 @@ def _add(state: _Written, write: _Write, written: Sequence[range], inner: Pad | 
     state.mask[index] |= part
     whole = all(len(written[at]) == sizes[at] for at in (-2, -1))
     return int(state.mask.sum()) > before and not whole
+
+
+def _may_write(func: Any, kwargs: Any) -> bool:
+    """Return whether a function may write to a part of a buffer: a quick look at its name."""
+    name = str(getattr(func, "__name__", "")).partition(".")[0]
+    return name.endswith("_") or name in _BY_INDEX or name == "slice_scatter" or "out" in kwargs
 
 
 def _write(func: Any, args: Any, kwargs: Any) -> _Write | None:

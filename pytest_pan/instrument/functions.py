@@ -66,6 +66,9 @@ UNRELATED = _names(
 )
 """Functions whose results take no values over, or that are listed where they are called."""
 
+PADS_NOTHING = SAME_VALUES | POINTWISE | MOVES | UNRELATED | WITHOUT_PADDING
+"""Functions that pad no map that is not padded."""
+
 FROM_OUTSIDE = _names("as_tensor asarray tensor from_dlpack frombuffer")
 """Functions that make tensors of what is not followed, such as arrays of numpy."""
 

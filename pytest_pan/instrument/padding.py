@@ -261,9 +261,7 @@ class Padding:
 
 def _may_pad(name: str, args: Any, kwargs: Any, result: Tensor) -> bool:
     """Return whether a function without padded arguments may have padded a map it took."""
-    if result.dim() < 3 or name in functions.WITHOUT_PADDING | functions.MOVES:
-        return False
-    if name in functions.POINTWISE | functions.SAME_VALUES | functions.UNRELATED or "conv" in name:
+    if name in functions.PADS_NOTHING or "conv" in name or result.dim() < 3:
         return False
     maps = [each for each in _tensors((*args, *kwargs.values())) if each.dim() == result.dim()]
     if name in ("grid_sample", "grid_sampler", "grid_sampler_2d"):

@@ -23,6 +23,13 @@ def extent(audit: Audit) -> str:
     )
 
 
+def images(audit: Audit) -> str:
+    """Return ``images: tests/images; transform: by pan_transform``; empty without a transform."""
+    transform = audit.images.get("transform")
+    source = audit.images.get("source")
+    return f"images: {source}; transform: {transform}" if transform else ""
+
+
 def name(audit: Audit) -> str:
     """Return the model's name, safe to print."""
     return line(str(audit.model.get("name", "model")))
@@ -33,6 +40,8 @@ def lines(audit: Audit) -> Iterator[str]:
     yield f"{name(audit)}: {extent(audit)}, theta {audit.settings.theta}"
     if audit.partial:
         yield line(f"  PARTIAL: {audit.partial}")
+    if about := images(audit):
+        yield line(f"  {about}")
     width = max(map(len, audit.measures), default=0)
     for measured in audit.measures.values():
         yield line(f"  {measured.measure:<{width}}  {_figure(measured)}")

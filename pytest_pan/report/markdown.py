@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_pan.probes import table
+from pytest_pan.records import summary
 from pytest_pan.records.audit import Audit
 from pytest_pan.records.completeness import RunSummary
 from pytest_pan.records.limits import Verdict
@@ -139,6 +140,7 @@ def _audit(audit: Audit) -> Block:
     parts = [
         f"### {code(_name(audit))}",
         f"{terminal.extent(audit)}; {audit_outcome(audit).text}",
+        code(images) if (images := summary.images(audit)) else "",
         _measures(audit),
         *_probe_lines(audit),
         _baseline(audit),

@@ -23,6 +23,8 @@ def _audit(audit: Audit) -> Iterator[str]:
     if audit.partial:
         yield f"{name}: PARTIAL, {audit.partial}"
     yield f"{name}: {extent(audit)}"
+    if images := summary.images(audit):
+        yield f"  {images}"
     if audit.seconds:
         yield "  " + _pace(audit)
     for probe in table.PROBES:

@@ -17,6 +17,7 @@ HUGE = {
     "infinite": "float('inf')",
     "not a number": "float('nan')",
     "no number": "object()",
+    "a number that does not convert": "type('N', (int,), {'__float__': lambda n: 1 / 0})(10**5000)",
     "a list": "[10**5000]",
     "in a table": "{'*': 10**400}",
     "in a table, endless": "{'*': 10**5000}",

@@ -8,6 +8,7 @@ from build import hostile, make_audit
 from pytest_pan.records.errors import ConfigError, shortened
 from pytest_pan.records.measures import Measured
 from pytest_pan.records.text import cut, escaped, line, plural
+from pytest_pan.report import html, markdown, terminal
 
 
 def test_the_repr_of_an_audit_is_one_short_line() -> None:
@@ -30,6 +31,16 @@ def test_the_summary_has_every_measure_with_its_interval() -> None:
     assert all(name in text for name in audit.measures)
     assert "note: few images" in text
     assert "not examined: 1" in text
+
+
+def test_the_transform_in_use_stands_in_every_head() -> None:
+    audit = make_audit("net")
+    expected = "images: tests/images; transform: resize 256, crop 224"
+    assert f"\n  {expected}\n" in audit.summary()
+    assert f"  {expected}" in list(terminal.lines([audit]))
+    assert expected in markdown.render([audit])
+    visible, _, _ = html.render([audit]).partition("Model, images, environment and settings")
+    assert f"<p>{expected.capitalize()}</p>" in visible
 
 
 def test_a_notebook_shows_a_small_escaped_table() -> None:
