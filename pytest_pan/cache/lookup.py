@@ -1,4 +1,4 @@
-"""An audit from the cache, or made and kept: what must be the same for it to be the same audit."""
+"""Look up an audit in the cache, or make and store it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def recall(
     settings: Settings,
     compute: Callable[[], Audit],
 ) -> Audit:
-    """Return an earlier audit of the very same inputs, or the one that ``compute`` makes.
+    """Return the cached audit of the same inputs, or the one that ``compute`` makes.
 
-    The same are the fingerprint, every image and label of ``source`` as it comes out of the
-    transform, versions, hardware and all code of this package. Of several processes that ask at
-    once one computes. Images that cannot be read twice are not cached, and a note says so. Of an
+    Inputs are the same if the fingerprint, every transformed image and label of ``source``,
+    versions, hardware and the code of this package are. Of several processes with the same request
+    one computes. Images that cannot be read twice are not cached, and a note says so. Of an
     audit that failed only its error is kept, for the processes of this run that wait for the same.
     """
     if why := _why_not(images, source):
@@ -46,9 +46,9 @@ def recall(
 
 
 def _turns(cache: Cache, request: _Request, compute: Callable[[], Audit]) -> Audit:
-    """Look up, and compute only in a turn before which no other process has made an entry.
+    """Look up the audit; compute it under the lock if no other process has stored one.
 
-    Raises the error with which another process's audit of the same has ended.
+    Raises the error of another process whose audit of the same inputs has failed.
     """
     while True:
         known = cache.names(request.stem)
@@ -67,7 +67,7 @@ def _turns(cache: Cache, request: _Request, compute: Callable[[], Audit]) -> Aud
 
 
 class _Request:
-    """An audit that may be in the cache: all but the images names a stem, the images an entry."""
+    """A lookup: a stem stands for everything except the images, an entry for the images."""
 
     def __init__(self, source: Images, fingerprint: str, settings: Settings) -> None:
         self._source, self._seed = source, settings.seed
@@ -84,8 +84,8 @@ class _Request:
         self._is_whole = False
 
     def find(self, cache: Cache) -> Audit | None:
-        """The cache's audit of these very images, which are read once for that; raises the error
-        that it has ended with.
+        """Return the cached audit of these images, which are read once for this. Raises the
+        recorded error if it has failed.
         """
         if not self._facts:
             self._read()
@@ -101,8 +101,8 @@ class _Request:
         self._is_whole = self._facts.pop("complete")
 
     def _fails_by(self, failure: Failure) -> bool:
-        """Whether the same would come of these images: they begin as those that it had read, and,
-        where it could not be read on, end there too.
+        """Return whether these images would fail in the same way: they start with the images that
+        the failed audit had read, and end there too if reading has failed.
         """
         count = failure.images["count"]
         same = count and self._source.facts(count) == failure.images
@@ -110,22 +110,22 @@ class _Request:
 
 
 def hardware(asked: str, device: torch.device, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What an audit is computed on, of several GPUs of a kind any, unless one is asked for by
-    its number: xdist's workers, who have one each, share their audits.
+    """Return the facts of the hardware, without the number of the GPU unless it was requested:
+    xdist workers on equal GPUs share their audits.
     """
     any_of_them = device.type == "cuda" and ":" not in asked
     return {**facts, "device": device.type if any_of_them else facts["device"]}
 
 
 def entry(images: Mapping[str, Any]) -> str:
-    """The name of the entry of an audit of these images, as :meth:`Images.facts` tells them."""
+    """Return the entry's name, given the facts of the images (:meth:`Images.facts`)."""
     return _digest(dict(images))
 
 
 def _why_not(images: object, source: Images) -> str:
-    """Say why an audit of these images cannot be cached; empty if it can."""
+    """Return why an audit of these images cannot be cached; empty if it can."""
     if isinstance(getattr(images, "dataset", images), IterableDataset):
-        return "the images are a stream"
+        return "the images are an IterableDataset, which can be read only once"
     if source.expected is None:
         return "the source of the images does not say how many there are"
     if isinstance(images, DataLoader):
@@ -143,7 +143,7 @@ def _digest(thing: object) -> str:
 
 @functools.cache
 def _method() -> tuple[str, ...]:
-    """The version of the method: of all code of this package, and of what it computes with."""
+    """Return a digest of the code of this package and the versions of scipy and numba."""
     digest = hashlib.sha256()
     package = Path(__file__).parents[1]
     for file in sorted(package.rglob("*.py")):

@@ -1,8 +1,8 @@
-"""Audits kept on disk by what they are of: each made once, whole or not there.
+"""Audits on disk, one file each, written atomically.
 
 An entry is one npz file, ``STEM/IMAGES.npz``, in the cache's folder: its array ``json`` is the text
-of a document, ``floats`` and ``integers`` hold that document's long lists. STEM is all but the
-images; so an audit of another model is known to be new before any image is read.
+of a document, ``floats`` and ``integers`` hold that document's long lists. STEM is a digest of all
+but the images, so that an audit of another model is known to be new before any image is read.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from pytest_pan.records.audit import Audit
 from pytest_pan.records.errors import AuditError, InputError
 
 FORMAT = 1
-"""Of the entries; one of another number is not read."""
+"""Format version of entries; others are not read."""
 MOST = 100
-"""Entries that are kept, those used last; those of a run that uses more are kept all the same."""
+"""Number of entries kept, most recently used first; entries of the current run always stay."""
 _LONG = 12
-"""Numbers that a list must have to be kept as an array."""
+"""Fewest numbers of a list that is stored as an array."""
 _DAY = 86400.0
 _PARTS = ("what", "where", "got", "allowed", "next")
-"""Of an error."""
+"""Attributes of an error that are stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """By what an audit has ended in another process of this run."""
+    """An audit that failed in another process of this run."""
 
     error: AuditError
     of_images: bool
-    """Whether the images were no good, or what came of them; else the model raised."""
+    """Whether the images caused the failure; otherwise the model did."""
 
     @property
     def images(self) -> Mapping[str, Any]:
-        """The facts of the images that had been read."""
+        """Facts of the images read before the failure."""
         return self.error.audit.images if self.error.audit else {"count": 0}
 
 
@@ -54,21 +54,21 @@ class Cache:
 
     folder: Path
     run: str
-    """Identifies this run of pytest: what it has made itself does not count as cached."""
+    """Id of this pytest run; its own audits do not count as cached."""
     lasting: bool = True
-    """Whether it outlives the run; else it only lets xdist's workers share."""
+    """Whether it outlives the run; otherwise only the xdist workers of the run share it."""
     troubles: list[str] = field(default_factory=list, compare=False)
-    """What went wrong with entries. Whoever asked for an audit warns of it once that is safe:
-    where warnings are errors, one from in here would cost the audit.
+    """Problems with entries. The requester warns about them after the audit is recorded: if
+    warnings are errors, a warning from here would lose the audit.
     """
 
     @property
     def _failed(self) -> str:
-        """How the names of this run's failures end; its own name may be any text."""
+        """Suffix of this run's failure files; a digest, because the run's id may be any text."""
         return f".{hashlib.sha256(self.run.encode()).hexdigest()[:16]}.failed"
 
     def names(self, stem: str) -> frozenset[str]:
-        """The entries of a stem, and the failures of this run."""
+        """Return the file names of a stem's entries, and of its failures in this run."""
         files = (*self._files(stem, "*.npz"), *self._files(stem, f"*{self._failed}"))
         return frozenset(path.name for path in files)
 
@@ -78,8 +78,8 @@ class Cache:
         return []
 
     def find(self, stem: str, name: str) -> Audit | None:
-        """The audit of that entry; None where there is none. An entry that is not whole is
-        removed, and said among the troubles.
+        """Return the audit of an entry; None if there is none. A damaged entry is removed and
+        recorded in ``troubles``.
         """
         path = self.folder / stem / f"{name}.npz"
         try:
@@ -99,7 +99,7 @@ class Cache:
         return audit
 
     def keep(self, stem: str, name: str, audit: Audit) -> None:
-        """Writes an entry; one of the troubles where that cannot be done."""
+        """Write an entry; record a problem if that fails."""
         path = self.folder / stem / f"{name}.npz"
         try:
             write_bytes(path, _packed(audit, [FORMAT, stem, name], self.run))
@@ -107,8 +107,8 @@ class Cache:
             self.troubles.append(f"the audit is not cached: {error}")
 
     def note_failure(self, stem: str, error: AuditError) -> None:
-        """Lets other processes of this run know that an audit has failed, and by what: those who
-        wait for their turn at it would come to the same end one after the other.
+        """Record a failed audit, so that the processes of this run that wait for it do not repeat
+        it one after the other.
         """
         body = {
             "by": os.getpid(),
@@ -122,7 +122,7 @@ class Cache:
             write_bytes(self.folder / stem / name, data)
 
     def failures(self, stem: str) -> Iterator[Failure]:
-        """Those of this run's other processes; what has failed in this one may be tried again."""
+        """Yield the failures of other processes of this run; this process may retry its own."""
         for path in self._files(stem, f"*{self._failed}"):
             with suppress(OSError, ValueError, KeyError, TypeError):  # gone, or not whole
                 body = json.loads(path.read_bytes())
@@ -134,8 +134,8 @@ class Cache:
 
     @contextmanager
     def turn(self, stem: str) -> Iterator[None]:
-        """Waits until no other process is making an audit of the stem. A process that dies
-        gives its turn back; where files cannot be locked nobody waits.
+        """Wait until no other process makes an audit of the stem, and hold its lock. A process that
+        dies releases it; without file locking, nobody waits.
         """
         from filelock import FileLock
 
@@ -150,11 +150,11 @@ class Cache:
             lock.release()
 
     def prune(self, since: float) -> None:
-        """Leaves the entries used since then (a run's start), and of others those used last;
-        nothing of writers that were killed, of failures, and of models without an entry.
+        """Remove all entries but those used after ``since`` (the start of a run) and the most
+        recent ones; also failures, temporary files of killed writers, and empty folders.
 
-        When a run is over, not before: of a run that uses more entries than are kept, each would
-        go just before it is asked for.
+        Call it at the end of a run: earlier, a run that uses more entries than are kept would lose
+        each one just before its request.
         """
         used = {path: _used(path) for path in self.folder.glob("*/*.npz")}
         last = sorted(used, key=used.__getitem__, reverse=True)
@@ -169,7 +169,7 @@ class Cache:
 
 
 def _remove_empty(folder: Path) -> None:
-    """A folder that has nothing but a lock, which nobody holds."""
+    """Remove a folder that has only a lock, which nobody holds."""
     from filelock import Timeout
 
     with suppress(OSError, Timeout, NotImplementedError):
@@ -182,7 +182,7 @@ def _remove_empty(folder: Path) -> None:
 
 @contextmanager
 def _free(lock: Path) -> Iterator[None]:
-    """Holds a lock that nobody else holds; raises Timeout if somebody does."""
+    """Hold a lock; raise Timeout if another process holds it."""
     from filelock import FileLock
 
     with FileLock(lock, timeout=0):
@@ -190,7 +190,7 @@ def _free(lock: Path) -> Iterator[None]:
 
 
 def _used(path: Path) -> float:
-    """When a file was last used, as seconds since the epoch."""
+    """Return when a file was last used, in seconds since the epoch."""
     try:
         return path.stat().st_mtime
     except OSError:  # another process was quicker
@@ -227,7 +227,7 @@ def _unpacked(data: bytes, header: list[Any], run: str) -> Audit:
 
 
 def _shortened(value: Any, floats: list[float], integers: list[int]) -> Any:
-    """The document with each long list of numbers replaced by where it stands in the arrays."""
+    """Return the document with each long list of numbers replaced by its place in the arrays."""
     if isinstance(value, dict):
         return {key: _shortened(item, floats, integers) for key, item in value.items()}
     if not isinstance(value, list):

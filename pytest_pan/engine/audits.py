@@ -1,8 +1,8 @@
-"""The run's book: audits made once, and their way from the process that ran them to the report.
+"""Ledger of a run: makes each audit once, and sends it to the process that reports.
 
 Audits and verdicts leave a process as JSON text (on a test report, so that they survive a crashed
-worker) and arrive in the one that reports, which may be the same. Text, because a number type of
-numpy's or a string type of torch's would bring xdist's channel down. Nothing here knows pytest.
+worker) and arrive in the one that reports, which may be the same. Text, because xdist cannot send
+numpy's numbers or torch's strings. Nothing here knows pytest.
 """
 
 from __future__ import annotations
@@ -38,16 +38,14 @@ class _Made:
 
 @dataclass(slots=True)
 class _Arrived:
-    """An audit with what was said of it, and since when: places order both as a run in one
-    process would.
-    """
+    """A received audit with its verdicts. Their places sort both as in a run of one process."""
 
     audit: Audit
     at: tuple[int, int]
     verdicts: list[tuple[tuple[int, int], Verdict]] = field(default_factory=list)
 
     def take(self, at: tuple[int, int], verdict: Verdict) -> None:
-        """A verdict, which other tests may have come to before."""
+        """Add a verdict; a duplicate keeps the earlier place."""
         for number, (before, other) in enumerate(self.verdicts):
             if other == verdict:
                 self.verdicts[number] = min(before, at), other
@@ -55,16 +53,16 @@ class _Arrived:
         self.verdicts.append((at, verdict))
 
     def whole(self) -> Audit:
-        """The audit with its verdicts."""
+        """Return the audit with its verdicts."""
         said = sorted(self.verdicts, key=lambda verdict: verdict[0])
         return replace(self.audit, verdicts=tuple(verdict for _, verdict in said))
 
 
 class Ledger:
-    """Audits of one run, in the order they were asked for.
+    """Audits of one run, in the order of the requests.
 
     ``place`` is the number of the test that is running, the same in every process; ``cache`` is
-    where audits may be found and are kept.
+    where audits are looked up and kept.
     """
 
     def __init__(
@@ -82,16 +80,16 @@ class Ledger:
         self._arrived: dict[str, _Arrived] = {}
 
     def need(self, probes: Iterable[str]) -> None:
-        """Lets every audit of this run look for these as well: limits ask for their figures."""
+        """Add probes that limits need to all audits of this run."""
         every = dict.fromkeys((*self.settings.probes, *probes))
         self.settings = replace(self.settings, probes=tuple(every))
 
     def audit(self, model: object, images: object, given: dict[str, Any], tick: Tick) -> Audit:
-        """Return the audit of a model on images: made now, or earlier in this run or another.
+        """Return the audit of a model on images, made now, or earlier in this run or another.
 
-        ``given`` are keyword arguments of :func:`pytest_pan.audit`. An earlier audit stands for
-        this one only if its inputs have the same fingerprint. Raises what an audit raises, and the
-        same again for the same inputs.
+        ``given`` are keyword arguments of :func:`pytest_pan.audit`. An earlier audit is
+        used only if its inputs have the same fingerprint. Raises what an audit raises; for the same
+        inputs the same error again.
         """
         made = self._answer(model, images, given, tick)
         if made.error is not None:
@@ -101,8 +99,8 @@ class Ledger:
         return made.audit
 
     def _answer(self, model: object, images: object, given: dict[str, Any], tick: Tick) -> _Made:
-        """Find or make the audit. Apart from :meth:`audit`, whose frame an error keeps alive: that
-        must not hold the images.
+        """Find or make the audit. Separate from :meth:`audit`, because an error keeps that frame
+        alive, which must not hold the images.
         """
         request = request_of(model, images, self.settings, given)
         made = self._earlier(request)
@@ -122,8 +120,8 @@ class Ledger:
         return found if all(have) else None
 
     def _remember(self, request: Request, made: _Made) -> None:
-        """Keep the audit for later requests. Its passes, or those for the fingerprint, may have
-        changed what model or images hold, such as a cache or a counter: that is the same too.
+        """Keep the audit for later requests. Its forward passes may have changed what the model or
+        the images hold, such as a cache or a counter, so it is kept under the new state too.
         """
         self._made[request.computed, request.held] = made
         self._made[request.computed, request.held_now()] = made
@@ -143,8 +141,8 @@ class Ledger:
         return _Made(audit, None)
 
     def _recall(self, request: Request, tick: Tick) -> Audit:
-        """Take the audit from the cache where there is one, or make it. Several processes make it
-        together: they would have to agree on what the cache of each has.
+        """Take the audit from the cache if there is one, or make it. Several processes that share
+        images do not use the cache: they would have to agree on what each cache has.
         """
         processes = self.join()
 
@@ -193,7 +191,7 @@ class Ledger:
         self._to_send.append(json.dumps(parcel))
 
     def judge(self, audit: Audit, limits: Iterable[Limit]) -> tuple[Verdict, ...]:
-        """Verdicts on the limits, kept for the report."""
+        """Return the verdicts on the limits, and keep them for the report."""
         from pytest_pan.verdicts.baseline_limits import judge_all
 
         verdicts = judge_all(audit, limits, self.baselines)
@@ -202,7 +200,7 @@ class Ledger:
         return verdicts
 
     def troubles(self) -> list[str]:
-        """What has gone wrong with the cache since the last call."""
+        """Return the problems of the cache since the last call."""
         if self.cache is None:
             return []
         said = list(self.cache.troubles)
@@ -210,12 +208,12 @@ class Ledger:
         return said
 
     def send(self) -> list[str]:
-        """What has been made since the last call, as JSON texts."""
+        """Return what was made since the last call, as JSON texts."""
         sent, self._to_send = self._to_send, []
         return sent
 
     def receive(self, parcels: Iterable[str]) -> None:
-        """Takes what :meth:`send` gave, here or in another process; the same twice is one."""
+        """Add what :meth:`send` returned, in this or another process; duplicates are ignored."""
         for parcel in map(json.loads, parcels):
             at = (parcel["at"][0], parcel["at"][1])
             if "audit" in parcel:
@@ -229,18 +227,18 @@ class Ledger:
 
     @property
     def audits(self) -> tuple[Audit, ...]:
-        """All that has arrived, with its verdicts, in the order of the tests that asked."""
+        """Return all received audits with their verdicts, in the order of the tests."""
         every = sorted(self._arrived.values(), key=lambda arrived: arrived.at)
         return tuple(arrived.whole() for arrived in every)
 
 
 _CHEAP_SHARE, _CHEAP_SECONDS = 0.03, 0.2
-"""What reading all images again may take: a share of the audit's time, or so many seconds."""
+"""Most that reading all images again may take: a share of the audit's time, or seconds."""
 
 
 def _has_same_images(request: Request, made: _Made) -> bool:
-    """Whether all images are those of the audit, where reading them is cheap enough to see; else
-    the sampled ones, and what their source holds, have to do.
+    """Return whether all images are those of the audit, if reading them again is cheap. Otherwise
+    the fingerprint, which covers sampled images and what their source holds, has decided.
     """
     audit = made.audit
     if audit is None or request.source is None or not audit.seconds:
@@ -261,11 +259,11 @@ def _identified(audit: Audit, fingerprint: str) -> Audit:
 
 
 def key(audit: Audit, *, is_same_machine: bool = True) -> str:
-    """Return the same text for two audits of the same network on the same images with the same
-    settings, wherever the images lie and whatever device it ran on.
+    """Return a key that is equal for audits with the same network, images and settings, whatever
+    the folder of the images and the device.
 
-    Fingerprints of different machines differ in the last bits, so that they do not count where the
-    audits may be of several.
+    Fingerprints of different machines differ in the last bits, so they are left out if the audits
+    may come from several.
     """
     images = {name: fact for name, fact in audit.images.items() if name != "source"}
     model = dict(audit.model)

@@ -1,4 +1,4 @@
-"""The errors of audits that stopped, with what had finished."""
+"""Errors of audits that stop early."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pytest_pan.records.text import plural
 
 
 def stopped(error: Exception, partial: Audit) -> AuditError:
-    """The error to raise in place of ``error``: what finished travels with it."""
+    """Return the error to raise instead of ``error``, with the finished part of the audit."""
     if isinstance(error, PanError):
         what, hint = str(error), ""
     else:
         what = f"the model raised {type(error).__name__}{_place(error)}: {_text(error)}"
-        hint = "Does one batch of these images run through it?"
+        hint = "Check that the model runs on one batch of these images."
     done = partial.images["count"]
     stopped = AuditError(
         what,
@@ -32,9 +32,11 @@ def stopped(error: Exception, partial: Audit) -> AuditError:
 
 
 def not_prepared(error: Exception) -> InputError:
-    """The error of a model or a source of images that raised when it was only looked at."""
-    what = f"looking at the model and the images raised {type(error).__name__}{_place(error)}"
-    return InputError(f"{what}: {_text(error)}", next="Does the model run without pytest-pan?")
+    """Return the error for a model or images that raise before the first forward pass."""
+    what = f"preparing the model and the images raised {type(error).__name__}{_place(error)}"
+    return InputError(
+        f"{what}: {_text(error)}", next="Check that the model runs without pytest-pan."
+    )
 
 
 def _text(error: Exception) -> str:
@@ -45,7 +47,9 @@ def _text(error: Exception) -> str:
 
 
 def _place(error: Exception) -> str:
-    """Where the user's code raised it: the innermost frame that is neither torch's nor ours."""
+    """Return where the user's code raised it: the innermost frame that is neither in torch nor in
+    this package.
+    """
     ours = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename[0] != "<"]
     theirs = [frame for frame in frames if not frame.filename.startswith(ours)]
@@ -55,11 +59,11 @@ def _place(error: Exception) -> str:
 
 
 def nothing_examined(skips: tuple[Skip, ...]) -> InputError:
-    """The error of a model in which nothing could be examined, with the reasons."""
+    """Return the error for a model without a layer to examine, with the reasons."""
     reasons: dict[str, int] = {}
     for skip in skips:
         reasons[skip.why] = reasons.get(skip.why, 0) + 1
-    listed = ", ".join(f"{count} with {why}" for why, count in reasons.items())
+    listed = ", ".join(f"{why} ({count})" for why, count in reasons.items())
     return InputError(
         "no padded convolution to examine",
         got=f"{plural(sum(reasons.values()), 'convolution')}: {listed}"

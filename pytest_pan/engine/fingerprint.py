@@ -108,7 +108,7 @@ def _digest_computation(
     update: Callable[[Any], None],
 ) -> None:
     """Run the model on the sampled images on one thread: other numbers of threads give other last
-    bits. As one batch where they have one shape, as networks may treat several in another way.
+    bits. Images of one shape run as one batch, which some networks treat differently.
     """
 
     def see(call: ConvCall) -> None:

@@ -1,4 +1,4 @@
-"""One report of several: audits put together as the controller does within a run."""
+"""Merge several reports into one, as the reporting process merges the audits of a run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pytest_pan.records.completeness import Collected, RunSummary, summarize
 from pytest_pan.records.limits import Verdict
 
 _OF_A_RUN = ("verdicts", "seconds", "environment", "cached", "baseline", "images", "settings")
-"""What may differ between two runs that found the same, or does not where the key is the same."""
+"""Keys that may differ between runs with the same findings, or that :func:`key` covers already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The audits, how many were there already, and the models with more than one finding."""
+    """Merged audits, the number of duplicates, and the models with conflicting findings."""
 
     audits: tuple[Audit, ...]
     same: int
@@ -25,10 +25,10 @@ class Merged:
 
 
 def merge(audits: Iterable[Audit]) -> Merged:
-    """Each audit once, in the order of their coming, with the verdicts of all its copies.
+    """Return each audit once, in input order, with the verdicts of all its copies.
 
-    Two of the same network on the same images with the same settings (:func:`ledger.key`) that
-    found different figures are both kept: neither is known to be the right one.
+    Two audits with the same network, images and settings (:func:`audits.key`) but different figures
+    are both kept: neither is known to be the right one.
     """
     kept: dict[tuple[str, str], Audit] = {}
     same = 0
@@ -47,8 +47,8 @@ def merge(audits: Iterable[Audit]) -> Merged:
 
 
 def together(runs: Sequence[RunSummary | None], audits: Sequence[Audit]) -> RunSummary | None:
-    """What was expected of all these runs and what came of it, in sums; of the audits, which are
-    the merged ones, each once. None where a run does not say.
+    """Return the summary of all runs: sums of what was requested and done, and the layers and
+    images of the merged audits. None if a run has no summary.
     """
     known = [run for run in runs if run is not None]
     if len(known) < len(runs):
@@ -61,8 +61,8 @@ def together(runs: Sequence[RunSummary | None], audits: Sequence[Audit]) -> RunS
 
 
 def _found(audit: Audit) -> str:
-    """All that it found, as text: there, unlike among numbers, undefined equals undefined. Files
-    that were skipped are named from the folder on, which may lie elsewhere on each machine.
+    """Return all findings as text, in which undefined equals undefined (NaN does not). Paths of
+    skipped files are relative to the folder of images, which differs between machines.
     """
     body = {name: part for name, part in audit.to_json().items() if name not in _OF_A_RUN}
     body["model"] = {k: v for k, v in audit.model.items() if k != "fingerprint"}

@@ -21,7 +21,7 @@ SCHEMA = "pytest-pan-sites/1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """The sites that an audit would examine at this size of images, and what it would not."""
+    """Layers that an audit would examine at this image size, and those that it would not."""
 
     model: Mapping[str, Any]
     shape: tuple[int, int, int]
@@ -53,7 +53,7 @@ class Preview:
 def preview(
     model: object, shape: tuple[int, int, int], *, arguments: Mapping[str, Any] | None = None
 ) -> Preview:
-    """Run the model once, on the CPU, on one image of zeros; the model stays as it is.
+    """Run the model once on the CPU, on an image of zeros, and leave it unchanged.
 
     ``model`` and ``arguments`` as of :func:`pytest_pan.audit`. Raises :class:`InputError` for a
     model that cannot be loaded, or that raises on an image of this ``shape`` (C, H, W).

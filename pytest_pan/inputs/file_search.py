@@ -9,7 +9,7 @@ IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
     *(".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif", ".heic", ".heif", ".jxl"),
 )
-"""Of all pictures that people have: what Pillow cannot read is a broken file, never left out."""
+"""Suffixes of image formats. A file that Pillow cannot read counts as broken: none is left out."""
 
 
 class FileSearch:

@@ -52,8 +52,8 @@ class ImageFolder:
         self._set_classes()
 
     def _set_classes(self) -> None:
-        """Take the folders directly below the root for classes, unless files lie beside them or
-        one has no images: would it be a class, the numbers of those behind it would be wrong.
+        """Take the folders directly below the root as classes, unless files lie beside them or one
+        has no images: if that is a class, the numbers of later classes would be wrong.
         """
         beside = [file.name for file in self.files if file.parent == self._root]
         folders = sorted({self._folder_of(f) for f in self.files if f.parent != self._root})

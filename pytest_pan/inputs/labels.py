@@ -60,7 +60,7 @@ def output_numbers(names: Sequence[str], outputs: Sequence[str]) -> dict[int, in
 
 
 def _unique(names: Sequence[str]) -> dict[str, int]:
-    """Return the numbers of names that are not given twice: which would be meant?"""
+    """Return the number of each name that occurs once; repeated names are ambiguous."""
     times = Counter(names)
     return {name: number for number, name in enumerate(names) if times[name] == 1}
 

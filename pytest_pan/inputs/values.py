@@ -155,7 +155,7 @@ def _parts(one: Any, update: Update) -> Iterable[Any]:
     if isinstance(one, ModuleType | GetSetDescriptorType):
         return ()
     if isinstance(one, type):
-        return _of_class(one) if is_installed_nowhere(one.__module__) else ()
+        return _of_class(one) if _is_own_module(one.__module__) else ()
     return _of_object(one, kind)
 
 
@@ -201,15 +201,15 @@ def _is_filled(cell: Any) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def is_installed_nowhere(module: str) -> bool:
-    """Whether a loaded module is the user's own code, and in no library's folder."""
+def _is_own_module(module: str) -> bool:
+    """Return whether a loaded module is the user's own code."""
     file = getattr(sys.modules.get(module), "__file__", None)
     return file is not None and is_own_file(file)
 
 
 @lru_cache(maxsize=1024)
 def is_own_file(file: str) -> bool:
-    """Whether a file lies outside the folders of Python, of its libraries and of this package."""
+    """Return whether a file lies outside the folders of Python, its libraries and this package."""
     return not any(Path(file).is_relative_to(folder) for folder in _libraries())
 
 

@@ -90,7 +90,7 @@ def _interval_text(measure: Measure, interval: Interval, limit: Limit, images: i
     if images < measure.settled_at and not limit.target:
         text += f" (usually too narrow below {measure.settled_at} images)"
     if interval[0] == interval[1]:
-        text += " (no width: every part of the images gives the same)"
+        text += " (no width: all subsamples give the same value)"
     return text
 
 

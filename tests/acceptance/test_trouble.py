@@ -65,7 +65,7 @@ def test_a_model_without_padded_convolutions_is_an_error_that_lists_what_it_has(
     result, _ = run(repo)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["*no padded convolution to examine, got 2 convolutions: 1 with 1x1 kernel, 1 with no pa*"]
+        ["*no padded convolution to examine, got 2 convolutions: 1x1 kernel (1), no padding (1)*"]
     )
 
 

@@ -32,7 +32,7 @@ def verdict(measured: Measured, keyword: str, bound: object, images: int = 100) 
 
 def test_an_interval_without_width_is_explained() -> None:
     measured = Measured(measure="pan_count", value=5, interval=(5, 5))
-    assert "every part of the images gives the same" in verdict(measured, "max_pan_count", 9).basis
+    assert "all subsamples give the same value" in verdict(measured, "max_pan_count", 9).basis
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,10 @@ class Dependence:
     def reasons(self, processes: Processes) -> dict[str, str]:
         """Return the sites whose maps are not those of the images, with the reason.
 
-        Their maps are equal on all images, or are one map for several images. Such maps are not
-        told apart by where they come from: if they change with the batch, or a module gave as many
-        as there are images, images may enter them one by one. No site is among them if the images
+        Their maps are equal on all images, or are one map for several images. One map
+        for several images may still depend on them, as in a loop over images or a mean over the
+        batch: the reason says so if it changes with the batch, or if a module gave as many maps as
+        there are images. No site is among them if the images
         themselves are equal.
         """
         mine = {

@@ -252,7 +252,7 @@ class Comparison:
     def _classes_shifted(self, tally: Tally) -> Interval:
         """Return the interval of the number of shifted classes.
 
-        Where all subsamples agree, classes whose own intervals reach over the threshold are open.
+        If all subsamples agree, it covers the classes whose own intervals contain the threshold.
         """
         low, high = _non_negative(odds.shifted(tally.sums, self._counts.sums, SHIFTED))
         if low < high:
