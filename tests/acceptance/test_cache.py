@@ -192,7 +192,11 @@ def test_an_audit_on_other_versions_is_made(
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
-        ("TensorDataset(images, labels)", "DataLoader(Stream(), batch_size=4)", "images are an IterableDataset*"),
+        (
+            "TensorDataset(images, labels)",
+            "DataLoader(Stream(), batch_size=4)",
+            "images are an IterableDataset*",
+        ),
         (
             "TensorDataset(images, labels)",
             "DataLoader(images, shuffle=True, generator=torch.Generator())",
