@@ -127,12 +127,12 @@ def _why_not(images: object, source: Images) -> str:
     if isinstance(getattr(images, "dataset", images), IterableDataset):
         return "the images are an IterableDataset, which can be read only once"
     if source.expected is None:
-        return "the source of the images does not say how many there are"
+        return "the source of the images has no length"
     if isinstance(images, DataLoader):
         batches = images.batch_sampler
         samplers = (images, images.sampler, batches, getattr(batches, "sampler", None))
         if any(getattr(each, "generator", None) is not None for each in samplers):
-            return "the images are drawn by a generator that the loader has of its own"
+            return "the DataLoader draws the images with a generator of its own"
     return ""
 
 

@@ -90,8 +90,8 @@ class Cache:
             with suppress(OSError):
                 path.unlink()
             self.troubles.append(
-                f"{path} in the cache is broken ({type(error).__name__}: {error}): it is removed, "
-                "and the audit made anew"
+                f"{path} in the cache cannot be read ({type(error).__name__}: {error}): it was "
+                "removed, and the audit ran again"
             )
             return None
         with suppress(OSError):

@@ -23,8 +23,8 @@ def few_images(audit: Audit) -> tuple[str, ...]:
     if count >= FEW_IMAGES or not count:  # none: the audit stopped before the first
         return ()
     return (
-        f"only {count} image{'s' * (count != 1)}: fewer than {FEW_IMAGES} count too many PANs and "
-        "name the wrong ones",
+        f"only {count} image{'s' * (count != 1)}: with fewer than {FEW_IMAGES}, too many "
+        "neurons and the wrong ones are labelled PANs",
     )
 
 
@@ -32,4 +32,4 @@ def batches_cut(size: int | None) -> tuple[str, ...]:
     """Return the note on the size that batches had to be cut to; none where they had not."""
     if size is None:
         return ()
-    return (f"the device's memory was too small: batches were cut to {size} images",)
+    return (f"the device ran out of memory: the batch size was reduced to {size}",)

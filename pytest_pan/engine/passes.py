@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from pytest_pan.instrument.halves import Halves
+from pytest_pan.instrument.sites import OTHER_ALONE
 from pytest_pan.instrument.tap import ConvCall, Tap, tapped
-from pytest_pan.probes.observer import Observer, Part, Pass
+from pytest_pan.probes.observer import ORIGINAL, Observer, Part, Pass
 from pytest_pan.probes.swaps import Swap
 
 Batch = tuple[Tensor, Tensor | None]
@@ -64,6 +65,8 @@ class Round:
                 self._look(_part(first, part, batch))
 
             self._halves.run(len(images), look)
+            if not done:
+                self._compare_alone(images)
             for name, observer in self._observers.items():
                 with self._timed(name):
                     observer.end_batch(first, len(images))
@@ -102,8 +105,7 @@ class Round:
         images = part.images.clone()  # the model may write to it: no other pass, no user sees that
         if shared.this.inputs is not None:
             images = shared.this.inputs(images)
-        gpus = [images.device] if images.is_cuda else []
-        fork = nullcontext() if keeps_draws else torch.random.fork_rng(gpus)
+        fork = nullcontext() if keeps_draws else torch.random.fork_rng(_gpus_of(images))
         with fork, tapped(tap):  # not around the loop: a Dataset may run convolutions of its own
             tap.begin(len(part))
             output: object = self._model(images)
@@ -111,6 +113,22 @@ class Round:
         for observer in shared.observers.values():
             observer.output(shared.this, part, output)
         shared.seconds += now(self._device) - started
+
+    def _compare_alone(self, images: Tensor) -> None:
+        """Pass over the convolutions with computed weights whose maps of the first image are others
+        when it runs alone: what they call channels are those of several images.
+        """
+        for shared, tap in zip(self._shared, self._taps, strict=True):
+            if len(images) == 1 or not tap.computed or shared.this != ORIGINAL:
+                continue
+            alone = Tap(self._model, lambda call: None)
+            with suppress(Exception), torch.random.fork_rng(_gpus_of(images)), tapped(alone):
+                alone.begin(1)
+                self._model(images[:1].clone())
+                for name, maps in tap.computed.items():
+                    if not _alike(maps, alone.computed.get(name)):
+                        for observer in shared.observers.values():
+                            observer.pass_over(shared.this, name, OTHER_ALONE)
 
     def _tap(self, shared: _Shared) -> Tap:
         this, observers = shared.this, shared.observers
@@ -166,6 +184,19 @@ def _part(first: int, part: range, batch: Batch) -> Part:
     these = slice(part.start, part.stop)
     mine = None if labels is None else labels[these]
     return Part(first + part.start, first, images[these], mine)
+
+
+def _gpus_of(images: Tensor) -> list[torch.device]:
+    """Return the GPU that the images are on, whose generator a fork has to include."""
+    return [images.device] if images.is_cuda else []
+
+
+def _alike(maps: Tensor, others: Tensor | None) -> bool:
+    """Return whether maps are equal but for rounding, which differs with the batch size."""
+    if others is None or maps.shape != others.shape:
+        return False
+    difference = (maps.double() - others.double()).norm()
+    return not difference > 0.05 * maps.double().norm()
 
 
 def now(device: torch.device) -> float:

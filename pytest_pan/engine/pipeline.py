@@ -322,8 +322,8 @@ class _Job:
             raise InputError(
                 "the images changed between the first and the second pass",
                 where="images",
-                next="Draw what is random in them from torch's, numpy's or Python's global "
-                "generator, which are seeded for each pass.",
+                next="Draw random numbers from the global generators of torch, numpy or Python: "
+                "each pass seeds them alike.",
             )
 
     def _add_seconds(self, more: Mapping[str, float]) -> None:

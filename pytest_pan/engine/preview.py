@@ -82,7 +82,7 @@ def preview(
             raise InputError(
                 f"{type(error).__name__}: {error}",
                 where=f"model {label} on an image of zeros of {'x'.join(map(str, shape))}",
-                next="Does it take images of another --size, or of another number of --channels?",
+                next="Try another --size or another number of --channels.",
             ) from error
     skips |= dict(unseen_convolutions(loaded, {*sites, *skips}))
     return Preview(

@@ -38,7 +38,7 @@ class FileSearch:
         hidden = sum(path not in self._found for path in self._hidden)
         left_out = (
             (hidden, "hidden file", ""),
-            (self._again, "link", " to images already read"),
+            (self._again, "link", " to images that were already read"),
             (self._broken, "broken link", ""),
             (self._unreadable, "unreadable folder", ""),
         )

@@ -45,7 +45,7 @@ class ImageFolder:
                 where=printable(str(path)),
                 got=", ".join(self.notes),
                 allowed="files ending in " + " ".join(IMAGE_SUFFIXES),
-                next="Subfolders are searched; one a class gives labels.",
+                next="Subfolders are searched; one folder per class gives labels.",
             )
         self._root, self._skip_broken = path, skip_broken
         self._transform = transform
@@ -90,7 +90,7 @@ class ImageFolder:
             return self._unread(file, error.what, error.next.rstrip("."), error)
         except Exception as error:  # Pillow raises SyntaxError, ValueError, ... by format
             why = f"broken image file ({type(error).__name__}: {error})"
-            return self._unread(file, printable(why), "Mend or remove it", error)
+            return self._unread(file, printable(why), "Repair or remove it", error)
         try:
             made = image if self._transform is None else self._transform(image)
         except Exception as error:

@@ -253,7 +253,7 @@ class Images:
                 f"reading them raised {type(error).__name__}: {error}",
                 where=f"images of {self.description}",
                 got=f"{sum(self._seen.read.values())} images before that",
-                next="Can you iterate over them by hand?",
+                next="Iterate over them without pytest-pan to see whether they raise there too.",
             ) from error
 
     def _batches(
@@ -290,7 +290,7 @@ class Images:
                 where=self.description,
                 got=f"{images.dtype} {tuple(images.shape)}",
                 allowed="floating point (N, C, H, W)",
-                next="Scale to [0, 1] and normalise as in training."
+                next="Scale them to [0, 1] and normalise them as in training."
                 if not images.is_floating_point()
                 else "",
             )

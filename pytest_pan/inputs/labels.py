@@ -32,13 +32,13 @@ def class_numbers(
     if given is None:
         return None, ""
     if isinstance(given, Tensor | np.ndarray) and not given.ndim:
-        return None, f"one for {count} images"
+        return None, f"one label for {count} images"
     if not isinstance(given, Tensor | np.ndarray | list | tuple):
         return None, f"values of type {type(given).__name__}"
     if len(given) != count:
-        return None, f"{len(given)} for {count} images"
+        return None, f"{len(given)} labels for {count} images"
     if missing := sum(label is None for label in given):
-        return None, "" if missing == count else f"{missing} of {count} images have none"
+        return None, "" if missing == count else f"{missing} of {count} images have no label"
     known = _unique(outputs or names)
     moved = output_numbers(names, outputs)
     try:
@@ -47,7 +47,7 @@ def class_numbers(
     except _UnusableError as error:
         return None, str(error)
     except (ValueError, RuntimeError, OverflowError):
-        return None, "numbers of more than 64 bits"
+        return None, "numbers larger than 64 bits"
 
 
 def output_numbers(names: Sequence[str], outputs: Sequence[str]) -> dict[int, int]:

@@ -276,7 +276,7 @@ def split(item: Any) -> tuple[Tensor, Any]:
             "an item of the images",
             got=got,
             allowed="a tensor, (tensor, label), or a dict with " + " or ".join(_IMAGE_KEYS),
-            next="Turn pictures into tensors by a transform.",
+            next="Convert pictures to tensors in a transform.",
         )
     check_dense(image)
     return image, label

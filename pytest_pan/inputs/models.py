@@ -42,10 +42,10 @@ def load_model(model: object, arguments: Mapping[str, Any] | None = None) -> nn.
         )
     if not isinstance(model, nn.Module):
         raise InputError(
-            "no model",
+            "not a model",
             where=where,
             got=type(model).__name__,
-            allowed="a torch.nn.Module, or 'module:callable' that gives one",
+            allowed="a torch.nn.Module, or 'module:callable' that returns one",
         )
     check_ready(model)
     return model
@@ -63,7 +63,7 @@ def called(spec: str, arguments: Mapping[str, Any], what: str) -> object:
         raise InputError(
             f"{type(error).__name__}: {error}",
             where=f"{what} {spec!r} with {dict(arguments)}",
-            next="Is the module importable from here, and is its weights file where it looks?",
+            next="Check that the module can be imported from here and finds its weights file.",
         ) from error
 
 

@@ -61,11 +61,11 @@ def sizes(shapes: Iterable[tuple[int, ...]]) -> str:
 def different_sizes(shapes: Iterable[tuple[int, ...]], where: str) -> InputError:
     """Make the error of pictures that have no transform and several sizes."""
     return InputError(
-        "pictures of different sizes and no transform",
+        "pictures of different sizes without a transform",
         where=where,
         got=sizes(list(shapes)[:3]),
-        next="Resize and crop them to the model's size: let the fixture pan_transform return the "
-        "transform of training or evaluation.",
+        next="Return the transform that the model is evaluated with from the fixture "
+        "pan_transform; it resizes and crops them to one size.",
     )
 
 
@@ -88,7 +88,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         grey = np.rint(np.asarray(image).astype(np.float64) / 257).clip(0, 255)
         return Image.fromarray(grey.astype(np.uint8))
     if image.mode in _NO_WHITE or image.mode.startswith("I;"):
-        raise _refused(image.mode, "no value of it is defined as white")
+        raise _refused(image.mode, "it does not define which value is white")
     return image
 
 

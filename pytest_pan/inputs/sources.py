@@ -105,11 +105,11 @@ def open_source(
     if isinstance(given, Tensor | DataLoader):
         if transform is not None:
             raise InputError(
-                "a transform for images that are batches already",
+                "a transform for images that are already in batches",
                 where="images",
                 got=type(given).__name__,
                 allowed="a transform for a folder or a Dataset",
-                next="Transform them before, and leave it out here.",
+                next="Apply the transform before batching, and pass no transform here.",
             )
         return (
             _tensor(given, batch_size) if isinstance(given, Tensor) else _loader(given, is_shared)
@@ -127,7 +127,7 @@ def _no_source(given: object, remedy: str = "") -> InputError:
         "images",
         got=type(given).__name__,
         allowed=WHAT_IMAGES_CAN_BE,
-        next=f"{remedy}Images are never invented: the figures depend on them.",
+        next=f"{remedy}An audit never makes up images, because its figures depend on them.",
     )
 
 
@@ -157,10 +157,10 @@ def _loader(loader: DataLoader[Any], is_shared: bool) -> Source:
     description = f"DataLoader of {type(loader.dataset).__name__}"
     if is_shared and isinstance(loader.sampler, DistributedSampler):
         raise InputError(
-            "a loader that shares out its images itself",
+            "a DataLoader that splits its images among processes",
             where=description,
             got="a DistributedSampler",
-            allowed="a plain loader: every process then sees its part of the batches",
+            allowed="a DataLoader without one: each process then takes its part of the batches",
         )
     names = class_names_of(loader.dataset)
     return Source(items=loader, description=description, class_names=names)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pytest_pan.instrument.sites import (
+    DEFORMABLE,
     QUANTISED,
     UNFOLDED,
     WITHOUT_PADDING,
@@ -173,6 +174,8 @@ def other_convolution(func: Any, args: Any, kwargs: Any) -> str:
         return ""
     if "quantized" in str(func):
         return QUANTISED if _packed_padding(args) else QUANTISED + WITHOUT_PADDING
+    if name == "deform_conv2d" and len(args) > 8:  # torchvision's operator: pad_h, pad_w
+        return DEFORMABLE if any(args[7:9]) else DEFORMABLE + WITHOUT_PADDING
     if "transpose" in name or (func in _CONVOLUTIONS and _is_transposed(*args, **kwargs)):
         return "transposed convolution: its padding crops the output"
     return f"{name}: only two-dimensional convolutions by conv2d are examined"

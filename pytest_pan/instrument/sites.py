@@ -16,6 +16,7 @@ UNCLEAR = "padded, cannot tell how much"
 UNFOLDED = "im2col (unfold) with padding: its product with the weights is not seen as a convolution"
 OTHER_BATCH = "its batch is not that of the images"
 """Followed by ``, in N groups`` where the channels may be those of several images."""
+OTHER_ALONE = "an image alone gives other maps than in a batch: use a batch size of 1"
 ONE_MAP = "it gives one map for several images: use a batch size of 1"
 FUNC_TRANSFORM = "inside a transform of torch.func, which owns its values"
 COMPLEX = "complex values have no order"
@@ -23,6 +24,7 @@ OTHER_THREAD = "runs in another thread"
 HIDDEN = "out of sight of torch function modes"
 SCRIPTED = "TorchScript: its convolutions cannot be seen"
 QUANTISED = "quantised convolution: it pads inside its kernel"
+DEFORMABLE = "deformable convolution: it pads inside its kernel"
 WITHOUT_PADDING = " (no padding)"
 """Ending of a reason for a layer that cannot be seen, but is known to pad nothing."""
 
@@ -30,6 +32,7 @@ _INCOMPLETE = (
     UNCLEAR,
     UNFOLDED,
     f"{OTHER_BATCH}, in",
+    OTHER_ALONE,
     ONE_MAP,
     FUNC_TRANSFORM,
     COMPLEX,
@@ -37,6 +40,7 @@ _INCOMPLETE = (
     HIDDEN,
     SCRIPTED,
     QUANTISED,
+    DEFORMABLE,
 )
 
 _LONGEST_NAME = 200

@@ -69,6 +69,9 @@ class Tap(TorchFunctionMode):
         self._calls: Counter[str] = Counter()
         self._count = 0
         """Number of convolutions seen, examined or not."""
+        self.computed: dict[str, Tensor] = {}
+        """Maps (1, C, H, W) of the first image by call, where the weight was computed: by the
+        model from its batch, perhaps."""
         self.begin()
 
     def begin(self, images: int = 0) -> None:
@@ -137,6 +140,8 @@ class Tap(TorchFunctionMode):
             apart = f", in {call.groups} groups" if call.groups > 1 else ""
             self._passed_over(call.name, OTHER_BATCH + apart)
         else:
+            if not isinstance(call.weight, nn.Parameter) and call.name not in self.computed:
+                self.computed[call.name] = call.maps[:1].clone()
             kept = self._see(call)
         kept = output if kept is None else kept
         if call.kernel == call.stride == (1, 1):

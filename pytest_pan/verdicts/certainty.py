@@ -104,8 +104,8 @@ def _why_outside(measure: Measure, value: float, interval: Interval) -> str:
     else:
         what = "count too many" if value > high else "count too few"
     return (
-        f"; the value {measure.text(value)} lies outside it: fewer images {what}, the interval is "
-        "for very many"
+        f"; the value {measure.text(value)} lies outside it: fewer images {what}; "
+        "the interval estimates the value for very many"
     )
 
 

@@ -262,7 +262,7 @@ def test_an_entry_that_was_cut_is_made_anew_with_a_warning(
     entry.write_bytes(whole[:size])
     result = ready.runpytest("--pan-audit", "--pan-report=json", "-W", "default")
     result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*PanWarning: *.npz in the cache is broken*made anew*"])
+    result.stdout.fnmatch_lines(["*PanWarning: *.npz in the cache cannot be read*the audit ran again*"])
     second = json.loads((ready.path / "pan-report.json").read_text())
     assert second["audits"][0]["measures"] == first["audits"][0]["measures"]
     assert len(made) == 2
@@ -286,7 +286,7 @@ def test_where_warnings_are_errors_trouble_with_the_cache_costs_one_test_and_no_
         made.clear()
         (entry,) = entries(ready)
         entry.write_bytes(entry.read_bytes()[:1000])
-        said = "*PanWarning, *: *.npz in the cache is broken*made anew*"
+        said = "*PanWarning, *: *.npz in the cache cannot be read*the audit ran again*"
     else:
 
         def full(*_: object) -> None:

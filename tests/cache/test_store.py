@@ -114,8 +114,8 @@ def test_an_entry_that_is_not_whole_is_discarded_and_that_is_said(
     path(kept).write_bytes(spoil(data))  # type: ignore[operator]
     assert kept.find("stem", "images") is None
     (trouble,) = kept.troubles
-    assert "images.npz in the cache is broken (" in trouble
-    assert "made anew" in trouble
+    assert "images.npz in the cache cannot be read (" in trouble
+    assert "the audit ran again" in trouble
     assert not path(kept).exists()
 
 

@@ -329,7 +329,7 @@ class Final(nn.Sequential):
 @pytest.mark.parametrize(
     ("given", "plan", "message"),
     [
-        (3, Plan(name="p"), "no model, got int"),
+        (3, Plan(name="p"), "not a model, got int"),
         (nn.Sequential(), 3, "plan, got 3; allowed: a Plan or an Audit"),
         (Final(), Plan(name="p"), "it is final"),
     ],

@@ -126,7 +126,10 @@ def test_links_in_circles_and_to_what_is_read_already_are_followed_once(tmp_path
     (outside / "on").symlink_to(outside)
     (root / "p").symlink_to(root / "p")
     assert names_in(root) == ["m/a.png", "n/b.png"]
-    assert notes_of(root) == ("7 links to images already read left out", "1 broken link left out")
+    assert notes_of(root) == (
+        "7 links to images that were already read left out",
+        "1 broken link left out",
+    )
 
 
 def test_links_that_lead_nowhere_are_no_images(tmp_path: Path) -> None:
@@ -239,7 +242,7 @@ def test_a_broken_file_is_named_or_skipped_and_never_read_as_an_image(
     broken = paint(tmp_path / "cat" / "a.png").with_name("b.jpg")
     paint(tmp_path / "dog" / "c.png")
     BREAK[how](broken)
-    with pytest.raises(InputError, match=r"broken image file.*Mend or remove") as info:
+    with pytest.raises(InputError, match=r"broken image file.*Repair or remove") as info:
         facts_of(tmp_path, transform=red)
     assert info.value.where == str(broken)
     for size in (1, 2, 3):

@@ -198,7 +198,7 @@ def test_how_many_images_are_to_come_is_how_many_come_or_unknown(
 def test_what_is_no_source_is_refused_before_anything_is_read(source: object, got: str) -> None:
     with pytest.raises(InputError, match=f"^images, got {got}; allowed: a tensor .*folder") as info:
         Images(source)
-    assert "never invented" in info.value.next
+    assert "never makes up images" in info.value.next
 
 
 def test_a_stream_by_itself_is_refused_with_the_loader_that_makes_it_a_source() -> None:
@@ -247,7 +247,7 @@ def test_a_tensor_of_another_dimension_is_refused_with_its_shape(shape: tuple[in
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
 @pytest.mark.parametrize("wrap", [lambda t: t, Items, lambda t: DataLoader(Items(t), 2)])
 def test_whole_numbers_as_pixels_are_refused_with_what_to_do(dtype: Any, wrap: Any) -> None:
-    with pytest.raises(InputError, match=rf"got {dtype} .*floating point .*Scale to \[0, 1\]"):
+    with pytest.raises(InputError, match=rf"got {dtype} .*floating point .*Scale them to \[0, 1\]"):
         facts_of(wrap(PICTURES.to(dtype)))
 
 

@@ -109,8 +109,8 @@ def test_names_are_labels_where_the_data_set_knows_them(
         ([[0, 2, 0]] * 7, {}, "rows of 3 numbers that are not one-hot"),
         (torch.zeros(7, 8, 8), {}, r"arrays of shape \(8, 8\)"),
         ([{"boxes": 1}] * 7, {}, "values of type dict"),
-        ([1, 2, None, 1, 1, 1, 1], {}, "1 of 7 images have none"),
-        ([10**30] * 7, {}, "numbers of more than 64 bits"),
+        ([1, 2, None, 1, 1, 1, 1], {}, "1 of 7 images have no label"),
+        ([10**30] * 7, {}, "numbers larger than 64 bits"),
         ([b"cat"] * 7, {}, "values of type bytes"),
     ],
 )

@@ -139,7 +139,7 @@ def test_labels_and_skips_arrive_from_every_process_once(tmp_path: Path, workers
 def test_a_broken_file_is_named_by_every_process_alike(tmp_path: Path, workers: int) -> None:
     paint(tmp_path / "a.png")
     truncated(tmp_path / "b.jpg")
-    with pytest.raises(InputError, match=r"^[^\n]*b\.jpg: broken image file [^\n]*Mend") as info:
+    with pytest.raises(InputError, match=r"^[^\n]*b\.jpg: broken image file [^\n]*Repair") as info:
         all_of(tmp_path, transform=red, workers=workers)
     assert info.value.where == str(tmp_path / "b.jpg")
 

@@ -33,7 +33,7 @@ def without_weights(path: str = "weights/net.pth") -> nn.Module:
     [
         ("missing", ["AttributeError", "missing"]),
         ("without_weights", ["FileNotFoundError", "weights/net.pth", "weights file"]),
-        ("nothing", ["no model", "NoneType", "torch.nn.Module"]),
+        ("nothing", ["not a model", "NoneType", "torch.nn.Module"]),
         ("number", ["TypeError", "not callable"]),
         ("needs_more", ["TypeError", "width"]),
         ("Net.absent", ["AttributeError", "absent"]),
@@ -62,7 +62,9 @@ def test_torchscript_behind_a_spec_names_the_spec() -> None:
 
 @pytest.mark.parametrize("model", [nn.Conv2d, {"weight": torch.zeros(1)}, None, lambda x: x])
 def test_what_is_no_model_is_refused_with_what_is(model: object) -> None:
-    with pytest.raises(InputError, match=r"no model, got \w+; allowed: a torch.nn.Module, or 'mod"):
+    with pytest.raises(
+        InputError, match=r"not a model, got \w+; allowed: a torch.nn.Module, or 'mod"
+    ):
         load_model(model)
 
 

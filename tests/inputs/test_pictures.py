@@ -83,13 +83,13 @@ def test_modes_without_a_white_are_refused_by_name_or_skipped(
     paint(tmp_path / "a.png")
     bad = tmp_path / "b.tif"
     Image.new(mode, (8, 8)).save(bad)
-    with pytest.raises(InputError, match=f"mode {mode}: no value of it.*Save it as RGB") as info:
+    with pytest.raises(InputError, match=f"mode {mode}: it does not.*Save it as RGB") as info:
         only(tmp_path, transform=transform)
     assert info.value.where == str(bad)
     images = Images(tmp_path, transform=transform, bad_images="skip")
     assert sum(len(batch) for batch, _ in images) == 1
     assert [(skip.what, f"mode {mode}" in skip.why) for skip in images.skips] == [(str(bad), True)]
-    with pytest.raises(InputError, match=f"mode {mode}: no value"):
+    with pytest.raises(InputError, match=f"mode {mode}: it does"):
         only(Pictures(Image.new(mode, (8, 8))))
 
 
@@ -154,7 +154,7 @@ def sized(path: Path, *size: int) -> Image.Image:
 def test_pictures_of_mixed_sizes_are_refused_with_the_sizes(tmp_path: Path, size: int) -> None:
     made = [sized(tmp_path / "a.png", 8, 8), sized(tmp_path / "b.png", 12, 9)]
     for source in (tmp_path, Pictures(*made)):
-        with pytest.raises(InputError, match=r"no transform, got 3x8x8, 3x9x12.*pan_transform"):
+        with pytest.raises(InputError, match=r"without a transform, got 3x8x8, 3x9x12.*pan_transform"):
             list(Images(source, batch_size=size))
 
 

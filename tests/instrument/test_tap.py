@@ -308,14 +308,17 @@ def test_limits_pass_over_such_a_convolution_only_if_it_pads_nothing(padding: in
     assert [leaves_figures_incomplete(why) for why in heard.values()] == [bool(padding)] * 2
 
 
-def test_a_deformable_convolution_is_said() -> None:
+@pytest.mark.parametrize("padding", [0, 1])
+def test_limits_do_not_pass_over_a_padded_deformable_convolution(padding: int) -> None:
     from torchvision.ops import deform_conv2d
 
     heard: dict[str, str] = {}
-    offsets = torch.zeros(2, 18, 9, 9)
-    model = nn.Sequential(Calls(lambda m, x: deform_conv2d(x, offsets, WEIGHT, padding=1)))
+    side = IMAGES.shape[-1] + 2 * padding - 2
+    offsets = torch.zeros(len(IMAGES), 18, side, side)
+    model = nn.Sequential(Calls(lambda m, x: deform_conv2d(x, offsets, WEIGHT, padding=padding)))
     seen(model, passed_over=heard)
-    assert "deform_conv2d" in heard["0"]
+    assert heard["0"].startswith("deformable convolution")
+    assert leaves_figures_incomplete(heard["0"]) == bool(padding)
 
 
 def test_functions_whose_names_only_look_like_it_are_no_convolutions() -> None:

@@ -87,8 +87,8 @@ def counted(value: float, interval: tuple[float, float] | None, count: int = 160
 @pytest.mark.parametrize(
     ("value", "why"),
     [
-        (12.0, "the value 12 lies outside it: fewer images count too many, the interval is for "),
-        (5.0, "the value 5 lies outside it: fewer images count too few, the interval is for "),
+        (12.0, "the value 12 lies outside it: fewer images count too many; the interval "),
+        (5.0, "the value 5 lies outside it: fewer images count too few; the interval "),
     ],
 )
 @pytest.mark.parametrize("bound", [3, 8, 20])

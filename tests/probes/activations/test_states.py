@@ -174,7 +174,7 @@ def test_a_batch_too_large_for_the_device_is_halved_and_counted_once() -> None:
     ]
     assert max(SIZES) == 3
     assert found.influence[0].images == 60
-    assert any("batches were cut to 3 images" in note for note in found.notes)
+    assert any("the batch size was reduced to 3" in note for note in found.notes)
 
 
 def test_one_image_too_many_is_the_devices_own_error() -> None:
@@ -207,7 +207,7 @@ def test_an_outcome_that_finds_no_memory_leaves_nothing_counted_twice(call: int)
     assert found.neurons == whole.neurons
     assert found.measures["pan_floor"] == whole.measures["pan_floor"]
     assert found.influence[0].images == 60
-    assert any("batches were cut to 10 images" in note for note in found.notes)
+    assert any("the batch size was reduced to 10" in note for note in found.notes)
 
 
 def test_a_layer_that_runs_on_no_row_of_a_batch_is_counted_as_it_is_kept() -> None:
