@@ -200,7 +200,7 @@ def test_an_audit_on_other_versions_is_made(
         (
             "TensorDataset(images, labels)",
             "DataLoader(images, shuffle=True, generator=torch.Generator())",
-            "images are drawn by a generator that the loader has of its own",
+            "DataLoader draws the images with a generator of its own",
         ),
     ],
     ids=["a stream", "a loader with a generator"],
@@ -262,7 +262,9 @@ def test_an_entry_that_was_cut_is_made_anew_with_a_warning(
     entry.write_bytes(whole[:size])
     result = ready.runpytest("--pan-audit", "--pan-report=json", "-W", "default")
     result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*PanWarning: *.npz in the cache cannot be read*the audit ran again*"])
+    result.stdout.fnmatch_lines(
+        ["*PanWarning: *.npz in the cache cannot be read*the audit ran again*"]
+    )
     second = json.loads((ready.path / "pan-report.json").read_text())
     assert second["audits"][0]["measures"] == first["audits"][0]["measures"]
     assert len(made) == 2

@@ -270,7 +270,9 @@ def test_few_images_warn_and_enough_do_not(repo: pytest.Pytester) -> None:
     declare(repo, images="bright_images(count=49)")
     result = repo.runpytest("--pan-audit", "-W", "default")
     result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*PanWarning: Conv2d: only 49 images: with fewer than 50, too many*"])
+    result.stdout.fnmatch_lines(
+        ["*PanWarning: Conv2d: only 49 images: with fewer than 50, too many*"]
+    )
 
 
 def test_the_marker_is_registered(repo: pytest.Pytester) -> None:

@@ -154,7 +154,9 @@ def sized(path: Path, *size: int) -> Image.Image:
 def test_pictures_of_mixed_sizes_are_refused_with_the_sizes(tmp_path: Path, size: int) -> None:
     made = [sized(tmp_path / "a.png", 8, 8), sized(tmp_path / "b.png", 12, 9)]
     for source in (tmp_path, Pictures(*made)):
-        with pytest.raises(InputError, match=r"without a transform, got 3x8x8, 3x9x12.*pan_transform"):
+        with pytest.raises(
+            InputError, match=r"without a transform, got 3x8x8, 3x9x12.*pan_transform"
+        ):
             list(Images(source, batch_size=size))
 
 
