@@ -115,20 +115,22 @@ class Round:
         shared.seconds += now(self._device) - started
 
     def _compare_alone(self, images: Tensor) -> None:
-        """Pass over the convolutions with computed weights whose maps of the first image are others
-        when it runs alone: what they call channels are those of several images.
+        """Pass over the convolutions that may mix the images of a batch, and give other maps when
+        the first image runs alone.
         """
         for shared, tap in zip(self._shared, self._taps, strict=True):
-            if len(images) == 1 or not tap.computed or shared.this != ORIGINAL:
+            if len(images) == 1 or not tap.may_mix or shared.this != ORIGINAL:
                 continue
-            alone = Tap(self._model, lambda call: None)
+
+            def see(call: ConvCall, shared: _Shared = shared, tap: Tap = tap) -> None:
+                if not _alike(call.maps, tap.may_mix.get(call.name, call.maps)):
+                    for observer in shared.observers.values():
+                        observer.pass_over(shared.this, call.name, OTHER_ALONE)
+
+            alone = Tap(self._model, see)
             with suppress(Exception), torch.random.fork_rng(_gpus_of(images)), tapped(alone):
                 alone.begin(1)
                 self._model(images[:1].clone())
-                for name, maps in tap.computed.items():
-                    if not _alike(maps, alone.computed.get(name)):
-                        for observer in shared.observers.values():
-                            observer.pass_over(shared.this, name, OTHER_ALONE)
 
     def _tap(self, shared: _Shared) -> Tap:
         this, observers = shared.this, shared.observers
@@ -191,9 +193,9 @@ def _gpus_of(images: Tensor) -> list[torch.device]:
     return [images.device] if images.is_cuda else []
 
 
-def _alike(maps: Tensor, others: Tensor | None) -> bool:
+def _alike(maps: Tensor, others: Tensor) -> bool:
     """Return whether maps are equal but for rounding, which differs with the batch size."""
-    if others is None or maps.shape != others.shape:
+    if maps.shape != others.shape:
         return False
     difference = (maps.double() - others.double()).norm()
     return not difference > 0.05 * maps.double().norm()

@@ -60,7 +60,9 @@ class Repadded(nn.Module):
             )
         models.add(id(self))
         try:
-            with applied(self, self.pan_plan, self.pan_not_swappable, images=_batch(args, kwargs)):
+            tap = _swapping(self, self.pan_plan, self.pan_not_swappable)
+            tap.begin(_batch(args, kwargs))
+            with tapped(tap):
                 return function(*args, **kwargs)
         finally:
             models.discard(id(self))
@@ -170,6 +172,24 @@ def applied(
     ``not_swappable`` is filled with the sites that keep their padding, and why. ``images``: number
     of images of a pass, read from the model's arguments if 0.
     """
+    tap = _swapping(model, plan, not_swappable)
+    tap.begin(images)
+    thread = threading.get_ident()
+
+    def begin(_module: nn.Module, args: Any, kwargs: Any) -> None:
+        if threading.get_ident() == thread:  # others may run the model, with taps of their own
+            tap.begin(images or _batch(args, kwargs))
+
+    hook = model.register_forward_pre_hook(begin, with_kwargs=True)
+    try:
+        with tapped(tap):
+            yield model
+    finally:
+        hook.remove()
+
+
+def _swapping(model: nn.Module, plan: Plan, not_swappable: dict[str, str] | None) -> Tap:
+    """Return a tap that swaps the padding of the plan's channels."""
     chosen = plan.channels
     generator = None if plan.seed is None else torch.Generator().manual_seed(plan.seed)
 
@@ -188,20 +208,7 @@ def applied(
                 not_swappable[call.name] = str(error)
             return None
 
-    tap = Tap(model, see)
-    tap.begin(images)
-    thread = threading.get_ident()
-
-    def begin(_module: nn.Module, args: Any, kwargs: Any) -> None:
-        if threading.get_ident() == thread:  # others may run the model, with taps of their own
-            tap.begin(images or _batch(args, kwargs))
-
-    hook = model.register_forward_pre_hook(begin, with_kwargs=True)
-    try:
-        with tapped(tap):
-            yield model
-    finally:
-        hook.remove()
+    return Tap(model, see)
 
 
 def _has_proxy(values: Iterable[Any]) -> bool:

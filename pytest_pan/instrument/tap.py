@@ -69,9 +69,9 @@ class Tap(TorchFunctionMode):
         self._calls: Counter[str] = Counter()
         self._count = 0
         """Number of convolutions seen, examined or not."""
-        self.computed: dict[str, Tensor] = {}
-        """Maps (1, C, H, W) of the first image by call, where the weight was computed: by the
-        model from its batch, perhaps."""
+        self.may_mix: dict[str, Tensor] = {}
+        """First map (1, C, H, W) by call, where the call may mix the images of a batch: its weight
+        was computed, perhaps from them, or it gave one map for all of them."""
         self.begin()
 
     def begin(self, images: int = 0) -> None:
@@ -140,8 +140,10 @@ class Tap(TorchFunctionMode):
             apart = f", in {call.groups} groups" if call.groups > 1 else ""
             self._passed_over(call.name, OTHER_BATCH + apart)
         else:
-            if not isinstance(call.weight, nn.Parameter) and call.name not in self.computed:
-                self.computed[call.name] = call.maps[:1].clone()
+            expected = 1 if isinstance(call.weight, nn.Parameter) else self._images
+            mixes = self._images > 1 and len(call.maps) in (1, expected)
+            if mixes and call.name not in self.may_mix:
+                self.may_mix[call.name] = call.maps[:1].clone()
             kept = self._see(call)
         kept = output if kept is None else kept
         if call.kernel == call.stride == (1, 1):

@@ -12,7 +12,9 @@ _OPTIONS = {"pan_transform": "transform", "pan_outputs": "outputs", "pan_classes
 
 
 class ParameterNames:
-    """Plugin that names an audit after the parameters of the fixtures its inputs come from."""
+    """Plugin that names an audit after the parameters that its inputs are, or that the fixtures
+    they come from take.
+    """
 
     def __init__(self) -> None:
         self._values: dict[str, object] = {}
@@ -51,7 +53,9 @@ class ParameterNames:
             for name, value in inputs.items()
             if value is not None and self._values.get(name) is value
         ]
-        wanted = self._closure(fixtures)
+        given = {id(value) for value in inputs.values() if value is not None}
+        direct = [name for name, value in callspec.params.items() if id(value) in given]
+        wanted = self._closure([*fixtures, *direct])
         ids = _ids(item, callspec, wanted) if wanted & set(callspec.params) else ""
         return f"{name_of(model, model)}[{ids}]" if ids else ""  # type: ignore[arg-type]
 

@@ -276,6 +276,24 @@ def test_the_parameter_of_a_fixture_that_the_model_depends_on_names_the_audit(
     assert made(repo) == {"Conv2d[all]", "Conv2d[one]"}
 
 
+def test_a_model_that_is_a_parameter_itself_is_named_after_it(repo: pytest.Pytester) -> None:
+    repo.makepyfile("""
+        import pytest
+        import torch
+
+        @pytest.mark.parametrize(
+            "model", [torch.nn.Conv2d(1, 2, 3, padding=1) for _ in range(2)], ids=["a", "b"]
+        )
+        @pytest.mark.parametrize("size", [1])
+        def test_net(pan, model, size):
+            audit = pan(model, torch.rand(60, 1, 8, 8))
+            print("audited", audit.model["name"])
+    """)
+    result = repo.runpytest("--pan-audit", "-s")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*audited Conv2d[[]a]*", "*audited Conv2d[[]b]*"])
+
+
 def test_a_given_name_wins_over_the_parameters(repo: pytest.Pytester) -> None:
     repo.makeconftest(
         PARAMETRISED.format(model=PARAMS, images="")

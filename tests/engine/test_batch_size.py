@@ -17,6 +17,14 @@ IMAGES = torch.rand(30, 4, 12, 12, generator=torch.Generator().manual_seed(0)).c
 KERNEL = torch.randn(4, 1, 3, 3, generator=torch.Generator().manual_seed(1))
 
 
+def mean_over_the_batch(x: Tensor) -> Tensor:
+    return x + F.conv2d(x.mean(0, keepdim=True), KERNEL, padding=1, groups=4)
+
+
+def a_mask(x: Tensor) -> Tensor:
+    return x * F.conv2d(torch.ones(1, 1, *x.shape[2:]), KERNEL[:1], padding=1)
+
+
 def kernels(x: Tensor) -> Tensor:
     """Each image's own: (N, 4, 1, 3, 3)."""
     return KERNEL * (1 + x.mean((1, 2, 3)))[:, None, None, None, None]
@@ -58,11 +66,14 @@ def figures(convolve: Callable[[Tensor], Tensor], batch_size: int) -> Audit:
     return audit(Dynamic(convolve), IMAGES, batch_size=batch_size, probes=("pans",))
 
 
-@pytest.mark.parametrize("convolve", [channels_first, every_kernel_on_every_image])
-def test_kernels_that_cannot_be_told_apart_by_image_are_listed(
-    convolve: Callable[[Tensor], Tensor],
+@pytest.mark.parametrize(
+    "convolve", [channels_first, every_kernel_on_every_image, mean_over_the_batch]
+)
+@pytest.mark.parametrize("batch_size", [10, 30])
+def test_convolutions_that_mix_the_images_of_a_batch_are_listed(
+    convolve: Callable[[Tensor], Tensor], batch_size: int
 ) -> None:
-    one, several = figures(convolve, 1), figures(convolve, 10)
+    one, several = figures(convolve, 1), figures(convolve, batch_size)
     assert [site.name for site in one.sites] == ["first", "(model)"]
     assert [site.name for site in several.sites] == ["first"]
     (skip,) = several.skips
@@ -74,3 +85,10 @@ def test_folded_images_give_the_figures_of_images_one_by_one() -> None:
     one, several = figures(images_first, 1), figures(images_first, 10)
     assert (one.sites, one.measures["pan_count"]) == (several.sites, several.measures["pan_count"])
     assert not several.skips
+
+
+def test_a_mask_of_all_images_does_not_depend_on_them_however_they_are_divided() -> None:
+    for size in (1, 10, 30):
+        (skip,) = figures(a_mask, size).skips
+        assert skip.why == "its output does not depend on the images"
+        assert skip.best_outcome == "pass"

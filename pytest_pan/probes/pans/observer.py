@@ -68,7 +68,8 @@ class PansObserver(Observer):
     def finish(self) -> None:
         settle(self._states)
         self._states.finish()
-        self._states.skips |= self._dependence.reasons(self._context.processes)
+        reasons = self._dependence.reasons(self._context.processes)
+        self._states.skips = reasons | self._states.skips
         self._is_gathered = True
 
     def findings(self, known: Audit) -> Found:
