@@ -69,6 +69,12 @@ UNRELATED = _names(
 PADS_NOTHING = SAME_VALUES | POINTWISE | MOVES | UNRELATED | WITHOUT_PADDING
 """Functions that pad no map that is not padded."""
 
+PRODUCTS = _names(
+    "linear matmul rmatmul mm bmm addmm addbmm baddbmm einsum tensordot bilinear",
+    "scaled_dot_product_attention",
+)
+"""Products of matrices: they pad a map only if one of them selects cells of the other."""
+
 FROM_OUTSIDE = _names("as_tensor asarray tensor from_dlpack frombuffer")
 """Functions that make tensors of what is not followed, such as arrays of numpy."""
 

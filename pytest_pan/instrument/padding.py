@@ -263,10 +263,31 @@ def _may_pad(name: str, args: Any, kwargs: Any, result: Tensor) -> bool:
     """Return whether a function without padded arguments may have padded a map it took."""
     if name in functions.PADS_NOTHING or "conv" in name or result.dim() < 3:
         return False
+    if name in functions.PRODUCTS and not any(map(_selects, _all_tensors(args, kwargs))):
+        return False
     maps = [each for each in _tensors((*args, *kwargs.values())) if each.dim() == result.dim()]
     if name in ("grid_sample", "grid_sampler", "grid_sampler_2d"):
         return True
     return bool(maps) and all(_is_larger(result, each) for each in maps)
+
+
+def _all_tensors(args: Any, kwargs: Any) -> Iterator[Tensor]:
+    yield from _tensors((*args, *kwargs.values()))
+    for each in args:  # einsum takes a list, too
+        if isinstance(each, tuple | list):
+            yield from _tensors(each)
+
+
+def _selects(matrix: Tensor) -> bool:
+    """Return whether a matrix has an outer row or column of zeros, but for one value at most.
+
+    Those of a matrix that pads copy one cell or none.
+    """
+    if matrix.dim() < 2 or not matrix.numel():
+        return False
+    ends = [0, -1]
+    lines = (matrix[..., ends, :].count_nonzero(-1), matrix[..., ends].count_nonzero(-2))
+    return min(matrix.shape[-2:]) > 1 and any(bool((counts <= 1).any()) for counts in lines)
 
 
 def _tensors(arguments: Iterable[Any]) -> Iterator[Tensor]:

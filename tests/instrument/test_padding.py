@@ -392,3 +392,21 @@ def test_an_unfold_with_padding_is_listed_and_limits_do_not_pass(unfold: nn.Modu
 @pytest.mark.parametrize("unfold", [nn.Unfold(3), Calls(lambda m, x: x.unfold(2, 3, 1))])
 def test_an_unfold_without_padding_is_not(unfold: nn.Module) -> None:
     assert listed(nn.Sequential(unfold)) == {}
+
+
+def attention(x: Tensor) -> Tensor:
+    tokens = F.linear(x.flatten(2).mT, torch.randn(12, 4))
+    query, key, value = tokens.split(4, 2)
+    mixed = (query @ key.mT).softmax(-1) @ value
+    return mixed.mT.reshape_as(x)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [attention, lambda x: F.linear(F.linear(x, torch.randn(18, 9)), torch.randn(9, 18))],
+)
+def test_products_with_dense_matrices_pad_nothing(function: Function) -> None:
+    """They may enlarge a map, as attention and linear layers do."""
+    heard: dict[str, str] = {}
+    model = Calls(lambda m, x: F.conv2d(function(x), WEIGHT))
+    assert not seen(model, passed_over=heard)[0].pad.is_unclear
