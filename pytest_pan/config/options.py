@@ -44,6 +44,12 @@ SETTINGS = (
         type="int",
     ),
     Option(
+        name="support",
+        help="summed probability over all images from which on a class counts for figures over "
+        "classes; 1 by default",
+        cli=False,
+    ),
+    Option(
         name="task",
         help="kind of model output, if its shape does not show it (multilabel, embedding)",
         cli=False,

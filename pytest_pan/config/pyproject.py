@@ -41,6 +41,8 @@ class Model:
     """``module:attribute``, as are ``outputs`` and ``classes``."""
     outputs: str = ""
     classes: str = ""
+    groups: str = ""
+    """``module:attribute``, or a regular expression for the file names of a folder."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings of this model only."""
     limits: tuple[Limit, ...] = ()

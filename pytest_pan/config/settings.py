@@ -36,6 +36,9 @@ def check(settings: Settings) -> None:
     if type(settings.draws) is not int or not 0 <= settings.draws <= MAX_DRAWS:
         allowed = f"a whole number from 0 to {MAX_DRAWS}"
         raise ConfigError("draws", got=shortened(settings.draws), allowed=allowed)
+    number = isinstance(settings.support, int | float) and not isinstance(settings.support, bool)
+    if not (number and 0 <= settings.support < math.inf):
+        raise ConfigError("support", got=shortened(settings.support), allowed="a number from 0")
     if type(settings.seed) is not int or not 0 <= settings.seed < 2**63:
         raise ConfigError("seed", got=shortened(settings.seed), allowed="a whole number from 0")
 
@@ -43,6 +46,13 @@ def check(settings: Settings) -> None:
 def _theta(text: str) -> float:
     value = float(text)
     if not (0 < value <= 1) or math.isnan(value):
+        raise ValueError(text)
+    return value
+
+
+def _support(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
         raise ValueError(text)
     return value
 
@@ -83,6 +93,7 @@ Parser = tuple[Callable[[str], Any], str]
 _PARSERS: dict[str, Parser] = {
     "mode": (_one_of(*SWAP_MODES), ", ".join(SWAP_MODES)),
     "draws": (_integer(0, MAX_DRAWS), f"a whole number from 0 to {MAX_DRAWS}"),
+    "support": (_support, "a number from 0"),
     "task": (_one_of(*TASKS), ", ".join(TASKS)),
     "device": (str, "auto, cpu, cuda, cuda:N"),
     "precision": (_one_of(*PRECISIONS), ", ".join(PRECISIONS)),

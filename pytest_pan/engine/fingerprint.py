@@ -63,6 +63,7 @@ def fingerprint(
     """
     network = hashlib.sha256()
     chosen = {k: v for k, v in settings.to_json().items() if k not in _NOT_OF_FIGURES}
+    chosen["groups"] = images.groups
     network.update(json.dumps([chosen, list(names)], sort_keys=True).encode())
     code = [*map(type, model.modules()), *code_of(images), transform, pick]
     network.update(b"".join(digests_of_sources(each for each in code if each is not None)))

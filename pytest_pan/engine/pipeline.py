@@ -22,7 +22,7 @@ from pytest_pan.instrument.halves import Halves
 from pytest_pan.instrument.processes import ALONE, Processes
 from pytest_pan.probes import table
 from pytest_pan.probes.activations.states import States
-from pytest_pan.probes.observer import Context, Found, Observer, Pass
+from pytest_pan.probes.observer import Context, Found, Observer, Pass, Units
 from pytest_pan.probes.original import OriginalOutputs
 from pytest_pan.probes.outputs import Pick
 from pytest_pan.records.audit import Audit, Precision, Settings, Skip
@@ -44,6 +44,7 @@ def audit(
     memory: int = 4 << 30,
     mode: str = "reflect",
     draws: int = 3,
+    support: float = 1.0,
     task: str = "auto",
     precision: Precision = "float32",
     workers: int | None = None,
@@ -52,6 +53,7 @@ def audit(
     name: str = "",
     outputs: Pick | None = None,
     classes: object = None,
+    groups: object = None,
 ) -> Audit:
     """Find the padding aware neurons of a model on images; the model stays as it is.
 
@@ -70,6 +72,10 @@ def audit(
     function that picks them from what the model returns, ``classes`` names them: a sequence, or
     torchvision weights.
 
+    ``support``: summed probability from which on a class counts (docs/method.md). ``groups``: which
+    images are not independent, such as crops of one photograph: a label per image, or a regular
+    expression for file names; intervals then resample groups.
+
     Raises :class:`ConfigError` for a wrong setting and :class:`InputError` for a wrong model or
     images, both before the first forward pass, and :class:`AuditError`, whose ``audit`` holds
     what had finished, when it stops half-way. Warns (:class:`PanWarning`) what weakens the figures.
@@ -84,6 +90,7 @@ def audit(
         memory=memory,
         mode=mode,
         draws=draws,
+        support=support,
         task=task,
         precision=precision,
         workers=workers,
@@ -97,6 +104,7 @@ def audit(
         name=name,
         outputs=outputs,
         classes=classes,
+        groups=groups,
     )
     warn(result, stacklevel=3)
     return result
@@ -116,7 +124,7 @@ def run(
 
     ``abandoned`` gets what had finished when the audit is interrupted (Ctrl-C, a timeout).
     ``processes`` share the images, and all of them return the whole audit. ``given``: transform,
-    arguments, name, outputs and classes, as of :func:`audit`.
+    arguments, name, outputs, classes and groups, as of :func:`audit`.
     """
     try:
         return _run(model, images, settings, tick, abandoned, processes, **given)
@@ -140,6 +148,7 @@ def _run(
     name: str = "",
     outputs: Pick | None = None,
     classes: object = None,
+    groups: object = None,
 ) -> Audit:
     check(settings)
     settings = replace(settings, probes=table.selected(settings.probes))
@@ -157,6 +166,7 @@ def _run(
         device=device,
         suggested=transform_of(loaded, classes),
         outputs=class_names(classes, ()),
+        groups=groups,
     )
     shard = source(shard=(processes.rank, processes.count))
     facts = model_facts(loaded, name_of(model, loaded, name))
@@ -170,6 +180,7 @@ def _run(
         pick=outputs,
         classes=class_names(classes, shard.class_names),
         label_classes=shard.label_classes,
+        units=Units(shard.groups),
         activations=States(settings.memory, expected=shard.expected, processes=processes),
         original=OriginalOutputs(settings.memory // 8, settings.task, outputs),
     )
@@ -309,6 +320,7 @@ class _Job:
     def _batches(self, source: Images) -> Iterator[tuple[int, Batch]]:
         """The number of each batch's first image; its images on the device, and labels."""
         for images, labels in source:
+            self.context.units.add(source.first, source.places)
             yield source.first, (images.to(self.context.device, non_blocking=True), labels)
 
     def _see_images(self, source: Images) -> None:

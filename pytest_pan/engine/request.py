@@ -18,6 +18,7 @@ _EXTRAS: Mapping[str, Any] = {
     "name": "",
     "outputs": None,
     "classes": None,
+    "groups": None,
 }
 """What may be given beside settings, with the default that leaving it out means."""
 
@@ -80,6 +81,7 @@ def request_of(
             device=resolve_device(settings.device),
             suggested=transform_of(loaded, extras["classes"]),
             outputs=class_names(extras["classes"], ()),
+            groups=extras["groups"],
         )
         if isinstance(getattr(images, "dataset", images), IterableDataset):
             return Request(loaded, images, settings, named, source)  # a look would use it up

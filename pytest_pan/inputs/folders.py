@@ -75,6 +75,12 @@ class ImageFolder:
         below = (entry for entry in os.scandir(self._root) if entry.is_dir(follow_symlinks=False))
         return sorted(entry.name for entry in below if not entry.name.startswith(hidden))
 
+    @property
+    def paths(self) -> list[Path]:
+        """Paths of the files within the folder."""
+        return [file.relative_to(self._root) for file in self.files]
+
+
     def _folder_of(self, file: Path) -> str:
         return file.relative_to(self._root).parts[0]
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pytest_pan.inputs import loading
+from pytest_pan.inputs.groups import group_numbers
 from pytest_pan.inputs.folders import WHAT_IMAGES_CAN_BE, Transform
 from pytest_pan.inputs.labels import class_numbers, output_numbers
 from pytest_pan.inputs.loading import Indexed, Loaded, Reading
@@ -60,7 +61,10 @@ class Images:
     have it, with repeated images. An empty batch may be among them, and only :meth:`share` checks
     that there are images at all, and as many as the source promised.
 
-    Attributes: ``waited``, the seconds spent on loading in all passes; ``batch`` and ``first``, the
+    ``groups``: which images are not independent (:func:`pytest_pan.inputs.groups.group_numbers`).
+
+    Attributes: ``groups``, the number of the group of each image of the source, or None; ``places``,
+    the places in the source of the images of the last batch; ``waited``, the seconds spent on loading in all passes; ``batch`` and ``first``, the
     numbers of the last batch and of its first image, counted over all shards.
     """
 
@@ -78,6 +82,7 @@ class Images:
         shard: tuple[int, int] = (0, 1),
         keep_repeated: bool = False,
         outputs: tuple[str, ...] = (),
+        groups: object = None,
     ) -> None:
         self._settings = _Settings(
             batch_size=batch_size,
@@ -96,6 +101,7 @@ class Images:
             is_shared=shard != (0, 1),
         )
         self._outputs = outputs
+        self.groups = group_numbers(groups, self._source.items, self.expected)
         self.waited = 0.0
         self._pass_now: weakref.ref[Generator[Batch, None, None]] | None = None
         self._start()
@@ -103,6 +109,7 @@ class Images:
     def _start(self) -> None:
         self._seen = Seen(drops=self._settings.drops)
         self.batch, self.first = -1, 0
+        self.places: list[int] = []
 
     @property
     def expected(self) -> int | None:
@@ -181,6 +188,7 @@ class Images:
         return {
             **self._seen.facts(first),
             "expected": self.expected,
+            "groups": None if self.groups is None else len(set(self.groups)),
             "shape": list(self._seen.shape),
             "source": self.description,
             "transform": self._transform_text(),
@@ -227,6 +235,7 @@ class Images:
             if is_alone and not images.numel():
                 continue  # in a shard, the other processes count on a batch here
             self.batch, self.first = number, first
+            self.places = [position + place for place in self._seen.places]
             self.waited += time.perf_counter() - started
             yield images, labels
             started = time.perf_counter()

@@ -42,6 +42,8 @@ class Loaded:
     unlabelled: str = ""
     """Why the labels are not used; empty where they are, or where there are none."""
     skips: tuple[Skip, ...] = ()
+    places: tuple[int, ...] | None = None
+    """Place of each image among the items of the batch; None if all of them are images."""
     has_pictures: bool = False
     """Whether images came as PIL images and were made tensors here."""
     has_ended: bool = False
@@ -217,8 +219,10 @@ class _Collate:
         has_ended = stop < len(items)
         if has_ended and items[stop].error is not None:
             return items[stop]  # type: ignore[no-any-return]
-        whole = [item for item in items[:stop] if not isinstance(item, Skip)]
+        places = [at for at, item in enumerate(items[:stop]) if not isinstance(item, Skip)]
+        whole = [items[at] for at in places]
         batch = Loaded(
+            places=tuple(places),
             skips=tuple(item for item in items[:stop] if isinstance(item, Skip)),
             has_pictures=any(isinstance(item, _FromPicture) for item in whole),
             has_ended=has_ended,

@@ -43,6 +43,8 @@ class Seen:
 
     def __post_init__(self) -> None:
         self._known: set[bytes] = set()
+        self.places: tuple[int, ...] = ()
+        """Places in their batch of the images that :meth:`add` returned last."""
 
     def add(self, number: int, loaded: Loaded) -> Batch:
         """Add a batch, and return what is to be used of it."""
@@ -51,13 +53,17 @@ class Seen:
         self.read[number] = count + len(loaded.skips)
         if loaded.skips:
             self.skips[number] = loaded.skips
+        self.places = ()
         if not images.numel():
             return images, None
+        places = tuple(range(count)) if loaded.places is None else loaded.places
         digests = image_digests(images)
         if self.drops and (keep := self._new(digests)) != list(range(count)):
             self.dropped[number] = count - len(keep)
             digests = tuple(digests[place] for place in keep)
             images, labels = images[keep], None if labels is None else labels[keep]
+            places = tuple(places[place] for place in keep)
+        self.places = places
         if digests:
             self._note(number, loaded, digests, labels)
         return images, labels

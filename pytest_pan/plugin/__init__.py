@@ -130,6 +130,15 @@ def pan_classes() -> object:
 
 
 @pytest.fixture(scope="session")
+def pan_groups() -> object:
+    """Groups of dependent images, such as crops of one photograph; override it in conftest.py.
+
+    A label per image, or a regular expression for the file names of a folder.
+    """
+    return None
+
+
+@pytest.fixture(scope="session")
 def pan_name() -> str:
     """Name of pan_model's audit in reports and baselines; override it in conftest.py."""
     return ""
@@ -143,6 +152,7 @@ def pan_audit(
     pan_transform: Transform | None,
     pan_outputs: Pick | None,
     pan_classes: object,
+    pan_groups: object,
     pan_name: str,
 ) -> Audit:
     """Audit of pan_model on pan_images, shared by all tests that use it."""
@@ -152,6 +162,7 @@ def pan_audit(
         transform=pan_transform,
         outputs=pan_outputs,
         classes=pan_classes,
+        groups=pan_groups,
         name=pan_name,
     )
 

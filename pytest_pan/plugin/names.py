@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-_OPTIONS = {"pan_transform": "transform", "pan_outputs": "outputs", "pan_classes": "classes"}
+_OPTIONS = {"pan_transform": "transform", "pan_outputs": "outputs", "pan_classes": "classes",
+    "pan_groups": "groups"}
 """Fixtures of an audit's inputs beside model and images, and the options they are given as."""
 
 

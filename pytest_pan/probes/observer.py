@@ -7,7 +7,7 @@ it to every observer that requested it. An observer that needs no more passes re
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -76,6 +76,29 @@ class Part:
         return len(self.images)
 
 
+@dataclass
+class Units:
+    """Units of sampling: images that are not independent, such as crops of one photograph, share
+    one. Without ``groups`` each image is one.
+    """
+
+    groups: Sequence[int] | None = None
+    """Number of the group of each image, by its place in the source."""
+    _places: dict[int, int] = field(default_factory=dict)
+
+    def add(self, first: int, places: Iterable[int]) -> None:
+        """Note the places in the source of images that have the indices from ``first`` on."""
+        if self.groups is not None:
+            self._places |= {first + index: place for index, place in enumerate(places)}
+
+    def of(self, first: int, images: int) -> Tensor:
+        """Return the unit of each image from index ``first`` on: (images,) int."""
+        indices = range(first, first + images)
+        if self.groups is None:
+            return torch.arange(first, first + images)
+        return torch.tensor([self.groups[self._places.get(i, i)] for i in indices])
+
+
 @dataclass(kw_only=True)
 class Context:
     """State shared by the observers of one audit."""
@@ -92,6 +115,7 @@ class Context:
     """Class names as given by the user; their number may differ from the number of outputs."""
     label_classes: int = 0
     """Number of classes among the labels if the source defines it (class folders), else 0."""
+    units: Units = field(default_factory=Units)
     activations: States
     """Activations of the examined sites in the original pass; cleared after the next round."""
     original: OriginalOutputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -173,12 +174,41 @@ def finite_in_all(readings: Mapping[str, Reading]) -> tuple[Tensor, dict[int, st
 
 def probabilities(reading: Reading) -> Tensor | None:
     """Return class probabilities, averaged over pixels: (N, K) float64; None without classes."""
+    shares = _shares(reading)
+    return shares.mean((2, 3)) if shares is not None and shares.dim() == 4 else shares
+
+
+def _shares(reading: Reading) -> Tensor | None:
+    """Return class probabilities (N, K) or (N, K, H, W) float64; None without classes."""
     if reading.classes is None or reading.logits is None:
         return None
     shares = reading.logits.double()
     if reading.form == "logits":
         shares = shares.sigmoid() if reading.each else shares.softmax(1)
-    return shares.mean((2, 3)) if shares.dim() == 4 else shares
+    return shares
+
+
+def divergences(before: Reading, after: Reading) -> Tensor | None:
+    """Return the Jensen-Shannon divergence of each sample's class probabilities, in bits: (N,).
+
+    From 0, equal, to 1, nothing in common. Averaged over pixels in segmentation; over classes that
+    are independent decisions. None without classes.
+    """
+    pair = [_distributions(reading) for reading in (before, after)]
+    if pair[0] is None or pair[1] is None:
+        return None
+    middle = (pair[0] + pair[1]) / 2
+    entropy = [torch.special.entr(each).sum(1) for each in (middle, *pair)]
+    apart = (entropy[0] - (entropy[1] + entropy[2]) / 2) / math.log(2)
+    return apart.clamp(0, 1).reshape(len(apart), -1).mean(1).cpu()
+
+
+def _distributions(reading: Reading) -> Tensor | None:
+    """Return probabilities that sum to 1 over the second axis; None without classes."""
+    shares = _shares(reading)
+    if shares is None or not reading.each:
+        return shares
+    return torch.stack([shares, 1 - shares], 1)
 
 
 def predictions(reading: Reading) -> Tensor | None:

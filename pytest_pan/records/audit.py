@@ -17,7 +17,7 @@ from pytest_pan.records.sites import Site
 SCHEMA = "pytest-pan/2"
 """JSON schema version; incremented when a key changes its meaning or is removed."""
 
-METHOD = 2
+METHOD = 3
 """Method version; incremented when the same audit gives different values."""
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
@@ -41,6 +41,8 @@ class Settings:
     """Padding mode that the influence probe swaps in."""
     draws: int = 3
     """Number of random control plans of the influence probe."""
+    support: float = 1.0
+    """Summed probability over all images from which on a class counts among the classes."""
     task: str = "auto"
     """Kind of model output; auto infers it from the output's shape."""
     precision: Precision = "float32"

@@ -16,6 +16,10 @@ LEAST_IMAGES = 32
 """Fewest images for which intervals are computed: fewer do not show how much values vary. The
 trend of a count uses quarters of the images, which then have at least eight."""
 
+LEAST_UNITS = 16
+"""Fewest independent units among them, such as photographs of which the images are crops: two in
+each group that subsamples consist of."""
+
 
 def interval_from_json(data: Any) -> Interval | None:
     """Return the interval of a JSON list of two numbers; None for null."""
@@ -51,8 +55,14 @@ class Measure:
     """The measure whose random control is the evidence for this one; empty for its own."""
     needs: str = ""
     """Text that says what measuring it requires; empty if it is always measured."""
-    settled_at: int = 0
-    """Fewest images for which its interval reached its nominal coverage (docs/method.md)."""
+    least_images: int = LEAST_IMAGES
+    """Fewest images for which it has an interval: with fewer, its interval would promise too much
+    (docs/method.md)."""
+    no_interval: str = ""
+    """Why it never has an interval although it depends on the images, and what to limit instead;
+    empty if it has one."""
+    undefined: str = "no layer was examined"
+    """Why its value may be undefined."""
     is_headline: bool = False
     """Whether a table of several models has a column for it."""
 
@@ -142,6 +152,8 @@ class Measured:
     """95 % interval of the value on very many images of the same kind (docs/method.md)."""
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     """``interval`` of each site or class."""
+    support: Mapping[str, float] = field(default_factory=dict)
+    """How many images' worth of probability each class has; empty if not known."""
     class_draws: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """The values of each class for random neurons, one per draw; empty if not known."""
 
@@ -156,6 +168,7 @@ class Measured:
             "site_bounds": {name: list(ends) for name, ends in self.site_bounds.items()},
             "interval": list(self.interval) if self.interval else None,
             "intervals": {name: list(ends) for name, ends in self.intervals.items()},
+            **({"support": dict(self.support)} if self.support else {}),
             **({"class_draws": draws} if draws else {}),
         }
 

@@ -1,30 +1,68 @@
-"""Intervals over images of figures that are available for each image."""
+"""95 % intervals over images of figures that are known for each image.
+
+Every function takes the number of the unit of sampling that each image belongs to: crops of one
+photograph are one unit, and an image by itself is one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
 
 import torch
+from scipy import special
 from torch import Tensor
 
 from pytest_pan.stats import subsamples
-from pytest_pan.stats.odds import LEVEL, REPLICATES, basic_interval, quantile
+from pytest_pan.stats.odds import quantile
+from pytest_pan.stats.subsamples import Figures
+
+LEVEL = 0.95
+_TAIL = (1 - LEVEL) / 2
 
 Interval = tuple[float, float]
 
 
-def of_mean(values: Tensor, *, seed: int, within: Interval) -> Interval:
-    """Return the 95 % bootstrap interval of the mean of values (N,), which lie ``within`` a range.
+def of_mean(values: Tensor, units: Tensor) -> Interval:
+    """Return the interval of the mean of values that are not negative: (N,), units (N,).
 
-    Resampling cannot show values that did not occur. So if all values are equal, the interval
-    allows for an unseen fraction (:func:`max_unseen_share`) of values at either end of the range.
+    Student's interval of the mean's logarithm (delta method): for skewed values it holds more often
+    than that of the mean, and it never reaches below 0. If all values are 0 it ends at
+    :func:`max_unseen_share`, as if they were at most 1.
+    """
+    mean, error, count = _mean_and_error(values.double(), units)
+    if not mean:
+        return 0.0, max_unseen_share(count)
+    spread = _student(count) * error / mean
+    return mean * math.exp(-spread), mean * math.exp(min(spread, 700.0))
+
+
+def of_share(values: Tensor, units: Tensor) -> Interval:
+    """Return the interval of a share of images: values (N,) of 0 and 1, units (N,).
+
+    Clopper and Pearson's, of as many independent images as give the same standard error (Korn and
+    Graubard 1998). It has no width nowhere: what no image shows is not excluded.
+    """
+    share, images = float(values.double().mean()), _independent(values.double(), units)
+    ones = share * images
+    low = float(special.betaincinv(ones, images - ones + 1, _TAIL)) if ones > 0 else 0.0
+    high = float(special.betaincinv(ones + 1, images - ones, 1 - _TAIL)) if ones < images else 1.0
+    return low, high
+
+
+def of_difference(values: Tensor, units: Tensor) -> Interval:
+    """Return the interval of a difference of two paired shares: values (N,) of -1, 0 and 1.
+
+    Wald's, with half an image added to each of the four outcomes (Agresti and Min 2005), of as many
+    independent images as give the same standard error.
     """
     exact = values.double()
-    least, most = float(exact.min()), float(exact.max())
-    if least == most:
-        share = max_unseen_share(len(values))
-        return least - share * (least - within[0]), most + share * (within[1] - most)
-    return _interval(len(values), seed, lambda drawn: float(drawn @ exact / drawn.sum()))
+    images = _independent(exact, units)
+    gained, lost = (float((exact == sign).double().mean()) * images for sign in (1, -1))
+    total = images + 2
+    middle = (gained - lost) / total
+    variance = (gained + lost + 1 - (gained - lost) ** 2 / total) / total**2
+    margin = _student(len(units.unique())) * math.sqrt(variance)
+    return max(middle - margin, -1.0), min(middle + margin, 1.0)
 
 
 def max_unseen_share(images: int) -> float:
@@ -32,14 +70,14 @@ def max_unseen_share(images: int) -> float:
 
     This is the end of the 95 % Clopper-Pearson interval for zero successes.
     """
-    return float(1 - ((1 - LEVEL) / 2) ** (1 / images))
+    return float(1 - _TAIL ** (1 / images))
 
 
-def trend_of_quantile(values: Tensor, groups: Tensor, share: float) -> Interval:
-    """Return the 95 % interval of an extreme quantile: values (N,), groups of the images (N,).
+def of_quantile(values: Tensor, groups: Tensor, share: float) -> Interval:
+    """Return the interval of an extreme quantile: values (N,), groups of the images (N,).
 
-    Uses subsamples as for counts (:mod:`pytest_pan.stats.subsamples`), because bootstrap samples
-    repeat the largest values and never exceed them.
+    Uses subsamples (:mod:`pytest_pan.stats.subsamples`), because bootstrap samples repeat the
+    largest values and never exceed them.
     """
 
     def figures(plan: list[subsamples.Subsample]) -> Tensor:
@@ -48,44 +86,56 @@ def trend_of_quantile(values: Tensor, groups: Tensor, share: float) -> Interval:
         return torch.tensor(found, dtype=torch.float64)
 
     whole = torch.tensor(quantile(values.double(), share), dtype=torch.float64)
-    ends = subsamples.interval(whole, figures(subsamples.halves()), figures(subsamples.quarters()))
-    return float(ends[0]), float(ends[1])
+    by_half, by_quarter = figures(subsamples.halves()), figures(subsamples.quarters())
+    low, high = subsamples.interval(Figures(whole, by_half, by_quarter))
+    return float(low), float(high)
 
 
-def of_largest_sum(values: Tensor, *, seed: int) -> Interval:
-    """Return the 95 % interval of the largest of L sums over images: values (L, N) in [0, 1].
+def of_largest_sum(values: Tensor, units: Tensor, *, seed: int) -> Interval:
+    """Return the interval of the largest of L sums over images: values (L, N) in [0, 1].
 
-    This is the basic bootstrap interval (:func:`pytest_pan.stats.odds.basic_interval`), cut off at
-    0. If all values are 0, it ends at the bound by :func:`max_unseen_share`.
+    Uses subsamples, whose sums are scaled to all images. If all values are 0, it ends at the bound
+    by :func:`max_unseen_share`.
     """
     exact, images = values.double(), values.shape[1]
     if not exact.any():
-        return 0.0, max_unseen_share(images) * images
-    found = [
-        float((exact @ drawn).max() / drawn.sum() * images) for drawn in _weights(images, seed)
-    ]
-    low, high = basic_interval(float(exact.sum(1).max()), torch.tensor(found, dtype=torch.float64))
-    return max(low, 0.0), max(high, 0.0)
+        return 0.0, max_unseen_share(len(units.unique())) * images
+    groups = subsamples.group_of(units, seed)
+    member = (groups == torch.arange(subsamples.GROUPS)[:, None]).double()
+    sums, counts = Figures.of_sums(member @ exact.T), Figures.of_sums(member.sum(1))
+    scaled = sums.combined(counts, lambda a, b: (a / b[..., None]).amax(-1) * images)
+    low, high = subsamples.interval(scaled)
+    return max(float(low), 0.0), min(float(high), float(images))
 
 
-def _interval(images: int, seed: int, figure: Callable[[Tensor], float]) -> Interval:
-    found = torch.tensor([figure(drawn) for drawn in _weights(images, seed)], dtype=torch.float64)
-    tail = (1 - LEVEL) / 2
-    ends = torch.quantile(found, torch.tensor([tail, 1 - tail], dtype=torch.float64))
-    return float(ends[0]), float(ends[1])
+def _student(count: int) -> float:
+    """Return the quantile of Student's t for the interval of the mean of so many values."""
+    return float(special.stdtrit(max(count - 1, 1), 1 - _TAIL))
 
 
-def _weights(images: int, seed: int) -> Iterator[Tensor]:
-    """Yield the bootstrap weights of one replicate at a time, (images,) float64.
+def _mean_and_error(values: Tensor, units: Tensor) -> tuple[float, float, int]:
+    """Return the mean over images, its standard error over units, and the number of units."""
+    _, of_unit = units.unique(return_inverse=True)
+    count = int(of_unit.max()) + 1
+    mean = float(values.mean())
+    sums = torch.zeros(count, dtype=torch.float64).index_add(0, of_unit, values - mean)
+    factor = count / (count - 1) if count > 1 else math.inf
+    return mean, math.sqrt(float(sums.square().sum()) * factor) / len(values), count
 
-    The same seed gives the same weights, so that figures of several plans stay paired. A replicate
-    without images is drawn again.
+
+def _independent(values: Tensor, units: Tensor) -> float:
+    """Return how many independent images give the standard error that these have.
+
+    At most their number, at least that of the units. The ratio of Student's quantiles accounts for
+    few units. If all values are equal there is no error to compare: the number of units.
     """
-    generator = torch.Generator().manual_seed(seed)
-    ones = torch.ones(images, dtype=torch.float64)
-    made = 0
-    while made < REPLICATES:
-        drawn = torch.poisson(ones, generator=generator)
-        if drawn.sum() > 0:
-            made += 1
-            yield drawn
+    mean, error, count = _mean_and_error(values, units)
+    images = len(values)
+    if images == count:
+        return float(images)
+    spread = float((values - mean).square().mean())
+    if not spread or not error or count < 2:
+        return float(count)
+    alike = spread / error**2 + 1
+    found = alike * (_student(images) / _student(count)) ** 2
+    return min(max(found, float(count)), float(images))

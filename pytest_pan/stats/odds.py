@@ -1,8 +1,9 @@
 """Class odds and sample influence, accumulated in float64 over any number of images.
 
 Odds(c) is the sum over images of the class's probability under a plan, divided by the same sum for
-the original network (PAN section 4.1). The bootstrap weights each image by a Poisson(1) draw, the
-same for every plan, so that the sums can be streamed and merged and the plans stay paired.
+the original network (PAN section 4.1). A class's *support* is the latter sum: how many images'
+worth of probability it has. Sums are kept by group of images, so that every figure is also known on
+subsamples (:mod:`pytest_pan.stats.subsamples`), which all plans share.
 """
 
 from __future__ import annotations
@@ -14,34 +15,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from pytest_pan.stats import subsamples
+from pytest_pan.stats.subsamples import Figures
 
-REPLICATES = 200
-LEVEL = 0.95
-_STRIDE = 1_000_003
-"""Offset between the generator seeds of neighbouring seeds, so that they share no draws."""
 _FOLDS, _BITS = 4, 30
 LEAST_SUM = 1e-30
 """Sum of a class's probabilities over all images below which it has no odds."""
 _LEAST = 2.0 ** -(_FOLDS * _BITS)
 
 
-def weights(first: int, images: int, seed: int) -> Tensor:
-    """Draw bootstrap weights: (REPLICATES, images) float64 Poisson(1) draws.
-
-    ``first`` is the index of the first image. An image's draws depend only on its index and the
-    seed, not on its batch or process.
-    """
-    drawn, generator = torch.ones(images, REPLICATES, dtype=torch.float64), torch.Generator()
-    for place, ones in enumerate(drawn):
-        generator.manual_seed((seed * _STRIDE + first + place) % 2**63)
-        ones.copy_(torch.poisson(ones, generator=generator))
-    return drawn.T
-
-
 class ClassSums:
-    """Sums of class probabilities, unweighted and for each bootstrap replicate.
+    """Sums of class probabilities by group of images.
 
     The sums are exact, hence independent of order, batches and number of processes: each
     probability is split into parts of 30 bits, and equal parts are summed without rounding for up
@@ -49,30 +35,23 @@ class ClassSums:
     """
 
     def __init__(self) -> None:
-        self._total = self._replicates = torch.zeros(0, dtype=torch.float64)
+        self._parts = torch.zeros(subsamples.GROUPS, 0, dtype=torch.float64)
         self._classes = 0
 
-    def add(self, probabilities: Tensor, drawn: Tensor) -> None:
-        """Add a batch: probabilities (N, K), bootstrap weights (REPLICATES, N).
-
-        For subsamples, append group membership to the weights: (GROUPS, N) of 0 and 1.
-        """
+    def add(self, probabilities: Tensor, groups: Tensor) -> None:
+        """Add a batch: probabilities (N, K), groups of its images (N,) int."""
         parts = _parts(probabilities.detach().to("cpu", torch.float64))
         if not self:
             self._classes = probabilities.shape[1]
-            self._total = parts.new_zeros(parts.shape[1])
-            self._replicates = parts.new_zeros(len(drawn), parts.shape[1])
-        self._total += parts.sum(0)
-        self._replicates += drawn @ parts
+            self._parts = parts.new_zeros(subsamples.GROUPS, parts.shape[1])
+        self._parts += one_hot(groups, subsamples.GROUPS).T.to(parts.dtype) @ parts
 
     def merge(self, other: ClassSums) -> None:
         """Add the sums of other images."""
         if not self:
-            self._classes = other._classes
-            self._total, self._replicates = other._total, other._replicates
+            self._classes, self._parts = other._classes, other._parts
         elif other:
-            self._total = self._total + other._total
-            self._replicates = self._replicates + other._replicates
+            self._parts = self._parts + other._parts
 
     def __bool__(self) -> bool:
         return bool(self._classes)
@@ -80,17 +59,12 @@ class ClassSums:
     @property
     def total(self) -> Tensor:
         """Sum over all images: (K,) float64."""
-        return self._whole(self._total)
-
-    @property
-    def replicates(self) -> Tensor:
-        """Weighted sums: (REPLICATES, K) float64."""
-        return self._whole(self._replicates[:REPLICATES])
+        return self._whole(self._parts.sum(0))
 
     @property
     def groups(self) -> Tensor:
         """Sums by group: (GROUPS, K) float64."""
-        return self._whole(self._replicates[REPLICATES:])
+        return self._whole(self._parts)
 
     def _whole(self, parts: Tensor) -> Tensor:
         whole = torch.zeros_like(parts[..., : self._classes])
@@ -109,65 +83,64 @@ def _parts(values: Tensor) -> Tensor:
     return torch.cat(parts, 1)
 
 
-def log_odds(plan: ClassSums, original: ClassSums) -> Tensor:
-    """Return the natural logarithm of the odds: (K,).
+class Odds:
+    """Log-odds of every class and its support, on all images and on subsamples of them."""
 
-    NaN for classes that all images together give a probability below :data:`LEAST_SUM`, under the
-    plan or originally: rounding decides their odds.
-    """
-    return _log_ratio(plan.total, original.total).masked_fill(_unknown(plan, original), math.nan)
+    def __init__(self, plan: ClassSums, original: ClassSums) -> None:
+        unknown = torch.minimum(plan.total, original.total) < LEAST_SUM
+        self._support = Figures.of_sums(original.groups)
+        above, below = Figures.of_sums(plan.groups), self._support
+        self._ratios = above.combined(below, lambda a, b: _log_ratio(a, b, unknown))
 
+    @property
+    def values(self) -> Tensor:
+        """Natural logarithm of the odds: (K,).
 
-def _unknown(plan: ClassSums, original: ClassSums) -> Tensor:
-    """Return which classes have no odds: (K,) bool."""
-    return torch.minimum(plan.total, original.total) < LEAST_SUM
+        NaN for classes that all images together give a probability below :data:`LEAST_SUM`, under
+        the plan or originally: rounding decides their odds.
+        """
+        return self._ratios.whole
 
+    @property
+    def intervals(self) -> tuple[Tensor, Tensor]:
+        """Ends of the 95 % interval of each class's log-odds: (K,) twice."""
+        return subsamples.interval(self._ratios)
 
-def log_odds_interval(plan: ClassSums, original: ClassSums) -> tuple[Tensor, Tensor]:
-    """Return the ends of the bootstrap interval of each class's log-odds: (K,) twice.
+    def largest(self, support: float) -> Figures:
+        """Return the largest |log-odds| of a class with at least that much support: ()."""
 
-    A replicate without images, which happens if there are only a few, counts as 0.
-    """
-    drawn = _log_ratio(plan.replicates, original.replicates)
-    drawn = drawn.masked_fill(_unknown(plan, original), math.nan)
-    tail = (1 - LEVEL) / 2
-    ends = torch.tensor([tail, 1 - tail], dtype=torch.float64)
-    low, high = torch.quantile(drawn, ends, dim=0)
-    return low, high
+        def figure(ratios: Tensor, sums: Tensor) -> Tensor:
+            sizes = ratios.abs().nan_to_num(0)
+            return torch.where(sums >= support, sizes, 0).amax(-1)
 
+        return self._ratios.combined(self._support, figure)
 
-def largest(plan: ClassSums, original: ClassSums) -> list[Tensor]:
-    """Return the largest |log-odds| of any class: on all images (), halves (R,), quarters (Q,)."""
-    return [ratios.abs().nan_to_num(0).amax(-1) for ratios in _by_subsample(plan, original)]
+    def mean(self) -> Figures:
+        """Return the mean |log-odds| of all classes, weighted by their support: ()."""
 
+        def figure(ratios: Tensor, sums: Tensor) -> Tensor:
+            known = torch.where(ratios.isnan(), 0, sums)
+            return (ratios.abs().nan_to_num(0) * known).sum(-1) / known.sum(-1).clamp(min=_LEAST)
 
-def shifted(plan: ClassSums, original: ClassSums, threshold: float) -> list[Tensor]:
-    """Count classes with |log-odds| above a threshold: on all images, halves and quarters."""
-    return [(r.abs() > threshold).sum(-1).double() for r in _by_subsample(plan, original)]
+        return self._ratios.combined(self._support, figure)
 
+    def shifted(self, threshold: float, support: float) -> tuple[Figures, Figures]:
+        """Return how many classes with that support have |log-odds| above the threshold: (), and
+        their share of such classes.
+        """
 
-def _by_subsample(plan: ClassSums, original: ClassSums) -> list[Tensor]:
-    """Return the log-odds on all images (K,), halves (R, K) and quarters (Q, K)."""
-    found = [log_odds(plan, original)]
-    for parts in (subsamples.halves(), subsamples.quarters()):
-        sums = [subsamples.sum_groups(each.groups, parts) for each in (plan, original)]
-        found.append(_log_ratio(*sums).masked_fill(_unknown(plan, original), math.nan))
-    return found
+        def count(ratios: Tensor, sums: Tensor) -> Tensor:
+            return ((ratios.abs() > threshold) & (sums >= support)).sum(-1).double()
 
+        def share(ratios: Tensor, sums: Tensor) -> Tensor:
+            return count(ratios, sums) / (sums >= support).sum(-1).clamp(min=1)
 
-def basic_interval(value: float, replicates: Tensor) -> tuple[float, float]:
-    """Return the basic bootstrap interval: the replicates' quantiles, reflected at the value.
-
-    Used for the largest of many figures. Noise biases it upwards, once in the value and again in
-    each replicate, so that percentile intervals would be too high by twice the bias.
-    """
-    tail = (1 - LEVEL) / 2
-    ends = torch.quantile(replicates, torch.tensor([tail, 1 - tail], dtype=torch.float64))
-    return 2 * value - float(ends[1]), 2 * value - float(ends[0])
+        return tuple(self._ratios.combined(self._support, each) for each in (count, share))  # type: ignore[return-value]
 
 
-def _log_ratio(above: Tensor, below: Tensor) -> Tensor:
-    return above.clamp(min=_LEAST).log() - below.clamp(min=_LEAST).log()
+def _log_ratio(above: Tensor, below: Tensor, unknown: Tensor) -> Tensor:
+    ratio = above.clamp(min=_LEAST).log() - below.clamp(min=_LEAST).log()
+    return ratio.masked_fill(unknown, math.nan)
 
 
 @dataclass

@@ -8,12 +8,19 @@ images relate to the population: a statistic of half the images varies about tha
 with variance s^2 / (n/2) - s^2 / n = s^2 / n, the variance of the latter about the true value. So
 the spread of the counts over random halves needs no scaling, whatever power of n it follows.
 
-The means over quarters and halves, and the count on all images, show the trend. Its leading term
+The means over quarters and halves, and the figure on all images, show the trend. Its leading term
 is proportional to 1/n. Extrapolating the least-squares line through the three to 1/n = 0 gives the
-value for very many images: whole - (quarters - halves) / 2.
+value for very many images: whole - (quarters - halves) / 2. An interval reaches from there to the
+figure itself, and by the spread beyond both: it holds what any larger number of images would give.
+
+The unit of sampling may be larger than an image: crops of one photograph go together.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -33,25 +40,51 @@ Subsample = tuple[int, ...]
 """Indices of the groups in a subsample."""
 
 
-def in_groups(images: int, seed: int) -> tuple[Tensor, list[int]]:
-    """Return a random order of the images, (images,), and its GROUPS + 1 group boundaries."""
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(images, generator=generator)
-    return order, [round(images * group / GROUPS) for group in range(GROUPS + 1)]
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A figure on all images (...), on halves of them (R, ...) and on quarters (Q, ...).
 
-
-def group_of(first: int, images: int, seed: int) -> Tensor:
-    """Return the groups of the images from index ``first`` on: (images,) int.
-
-    Each aligned block of eight images has one image in each group. Groups depend only on index and
-    seed, so that sums by group can be streamed and merged without knowing the number of images.
+    The halves are complementary pairs, as of :func:`halves`.
     """
-    found, generator = [], torch.Generator()
-    for block in range(first // GROUPS, (first + images - 1) // GROUPS + 1):
+
+    whole: Tensor
+    halves: Tensor
+    quarters: Tensor
+
+    @classmethod
+    def of_sums(cls, groups: Tensor) -> Self:
+        """Return sums over images, given the sum of each group: (GROUPS, ...)."""
+        return cls(groups.sum(0), sum_groups(groups, halves()), sum_groups(groups, quarters()))
+
+    def combined(self, other: Figures, figure: Callable[[Tensor, Tensor], Tensor]) -> Figures:
+        """Return a figure that is computed from this one and another one."""
+        return Figures(
+            figure(self.whole, other.whole),
+            figure(self.halves, other.halves),
+            figure(self.quarters, other.quarters),
+        )
+
+
+def group_of(units: Tensor, seed: int) -> Tensor:
+    """Return the groups of images, given the number of the unit that each belongs to: (N,) int.
+
+    Images of a unit are in one group. Each aligned block of eight units has one in each group.
+    Groups depend only on the unit and the seed, so that sums by group can be streamed and merged
+    without knowing the number of images.
+    """
+    blocks = units.div(GROUPS, rounding_mode="floor")
+    distinct, row = blocks.unique(return_inverse=True)
+    orders, generator = [torch.zeros(0, GROUPS, dtype=torch.long)], torch.Generator()
+    for block in distinct.tolist():
         generator.manual_seed((seed * _STRIDE + block) % 2**63)
-        found.append(torch.randperm(GROUPS, generator=generator))
-    start = first % GROUPS
-    return torch.cat(found)[start : start + images]
+        orders.append(torch.randperm(GROUPS, generator=generator)[None])
+    return torch.cat(orders)[row, units % GROUPS]
+
+
+def in_order(groups: Tensor) -> tuple[Tensor, list[int]]:
+    """Return an order of the images by group, (N,), and its GROUPS + 1 group boundaries."""
+    ends = groups.bincount(minlength=GROUPS).cumsum(0).tolist()
+    return groups.argsort(stable=True), [0, *ends]
 
 
 def sum_groups(groups: Tensor, plan: list[Subsample]) -> Tensor:
@@ -81,13 +114,13 @@ def halves(pairs: int = MOST_PAIRS) -> list[Subsample]:
     ]
 
 
-def interval(whole: Tensor, by_half: Tensor, by_quarter: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the 95 % interval of the value for very many images.
+def interval(figures: Figures) -> tuple[Tensor, Tensor]:
+    """Return the 95 % interval of the value for any larger number of images: (...) twice.
 
-    Takes the figure on all images (...), on halves (R, ...) and on quarters (Q, ...). ``by_half``
-    consists of complementary pairs. There is one degree of freedom per pair, since a complement
-    adds little information if the figure is nearly a sum over images.
+    There is one degree of freedom per pair of halves, since a complement adds little information
+    if the figure is nearly a sum over images.
     """
-    trend = (by_quarter.mean(0) - by_half.mean(0)) / 2
+    whole, by_half = figures.whole, figures.halves
+    trend = (figures.quarters.mean(0) - by_half.mean(0)) / 2
     margin = _QUANTILES[len(by_half) // 2 - 1] * by_half.std(0)
-    return whole - trend - margin, whole - trend + margin
+    return whole - trend.clamp(min=0) - margin, whole - trend.clamp(max=0) + margin

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from pytest_pan.instrument.processes import Processes
 from pytest_pan.probes import outputs
@@ -16,9 +15,10 @@ from pytest_pan.probes.influence.tallies import Tally, correct, count_top5_corre
 from pytest_pan.probes.observer import Pass
 from pytest_pan.probes.outputs import Reading
 from pytest_pan.records.errors import InputError
-from pytest_pan.records.measures import LEAST_IMAGES, Interval
+from pytest_pan.records.measures import Interval
 from pytest_pan.records.plans import Plan
-from pytest_pan.stats import intervals, odds, subsamples
+from pytest_pan.stats import controls, intervals, odds, subsamples
+from pytest_pan.stats.subsamples import Figures
 
 
 @dataclass
@@ -29,6 +29,8 @@ class Compared:
     after: list[Reading]
     images: Tensor
     labels: Tensor | None
+    units: Tensor
+    """Number of the unit of sampling that each image belongs to: (N,) int."""
 
 
 @dataclass
@@ -37,6 +39,8 @@ class Counts:
 
     tallies: list[Tally]
     sums: odds.ClassSums = field(default_factory=odds.ClassSums)
+    units: dict[int, int] = field(default_factory=dict)
+    """Unit of sampling of each image, by its index."""
     correct: int = 0
     top5_correct: int = 0
     images: int = 0
@@ -52,6 +56,7 @@ class Counts:
         for mine, theirs in zip(self.tallies, other.tallies, strict=True):
             mine.merge(theirs)
         self.sums.merge(other.sums)
+        self.units |= other.units
         for name in ("correct", "top5_correct", "images", "labelled", "objects"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.outputs = self.outputs or other.outputs
@@ -65,15 +70,29 @@ class Comparison:
     Images without finite outputs under every plan are listed in ``skips`` and count for no plan.
     """
 
-    def __init__(self, plans: Sequence[Plan], *, seed: int = 0, label_classes: int = 0) -> None:
+    def __init__(
+        self,
+        plans: Sequence[Plan],
+        *,
+        seed: int = 0,
+        support: float = 1.0,
+        label_classes: int = 0,
+    ) -> None:
         self._plans = tuple(plans)
         self._label_classes, self._seed = label_classes, seed
+        self.least_support = support
+        """Support from which on a class counts for figures over classes."""
         self._counts = Counts([Tally(pictures=p.name.startswith("PAN")) for p in plans])
 
     @property
     def images(self) -> int:
         """Number of images counted."""
         return self._counts.images
+
+    @property
+    def independent(self) -> int:
+        """Number of units of sampling among the images counted."""
+        return len(set(self._counts.units.values()))
 
     @property
     def task(self) -> str:
@@ -104,16 +123,16 @@ class Comparison:
             len(image["scores"]) for reading in (before, *after) for image in reading.boxes
         )
         keep = self._finite(before, after, first)
-        drawn = odds.weights(first, len(keep), self._seed)
-        groups = subsamples.group_of(first, len(keep), self._seed)
-        drawn = torch.cat([drawn, one_hot(groups, subsamples.GROUPS).T.to(drawn.dtype)])
+        units = compared.units[keep]
         if not keep.all():
             before, after = outputs.select(before, keep), [outputs.select(r, keep) for r in after]
-            images, drawn = images[keep.to(images.device)], drawn[:, keep]
+            images = images[keep.to(images.device)]
             labels = None if labels is None else labels[keep]
         indices = [first + place for place in keep.nonzero().flatten().tolist()]
         if indices:
-            self._count(before, after, images, labels, drawn, indices)
+            self._counts.units |= zip(indices, units.tolist(), strict=True)
+            groups = subsamples.group_of(units, self._seed)
+            self._count(before, after, images, labels, groups, indices)
 
     def _count(
         self,
@@ -121,21 +140,21 @@ class Comparison:
         after: Sequence[Reading],
         images: Tensor,
         labels: Tensor | None,
-        drawn: Tensor,
+        groups: Tensor,
         indices: list[int],
     ) -> None:
         counts = self._counts
         counts.images += len(indices)
         shares = outputs.probabilities(before)
         if shares is not None:
-            counts.sums.add(shares, drawn)
+            counts.sums.add(shares, groups)
         hits = correct(before, labels)
         if hits is not None:
             counts.labelled += len(hits)
             counts.correct += int(hits.sum())
             counts.top5_correct += count_top5_correct(before, labels)
         for tally, reading in zip(self._counts.tallies, after, strict=True):
-            tally.add(before, reading, images, labels, drawn, indices)
+            tally.add(before, reading, images, labels, groups, indices)
 
     def share(self, processes: Processes) -> None:
         """Merge the counts of all processes."""
@@ -186,12 +205,11 @@ class Comparison:
     def _influence(self, plan: Plan, tally: Tally) -> Influence:
         counts = self._counts
         deciles = tuple(tally.affected.quantile(share / 10) for share in range(11))
-        ratios: tuple[Tensor, ...] = ()
-        if counts.sums:
-            interval = odds.log_odds_interval(tally.sums, counts.sums)
-            ratios = (odds.log_odds(tally.sums, counts.sums), *interval)
+        found = self._odds(tally)
+        ratios = () if found is None else (found.values, *found.intervals)
         middle, low, high = (tuple(r.tolist()) for r in ratios) if ratios else ((), (), ())
         known = bool(counts.labelled)
+        apart = in_order(tally.divergences)
         return Influence(
             plan=plan,
             images=counts.images,
@@ -199,6 +217,9 @@ class Comparison:
             log_odds=middle,
             log_odds_low=low,
             log_odds_high=high,
+            mean_log_odds_shift=None if found is None else float(found.mean().whole),
+            divergence=float(apart.mean()) if len(apart) else None,
+            divergence_99=odds.quantile(apart, 0.99) if len(apart) else None,
             prediction_flips=tally.flips,
             top5_flips=tally.top5,
             flips_to_right=tally.to_right if known else None,
@@ -208,12 +229,17 @@ class Comparison:
             top5_accuracy=tally.top5_correct / counts.labelled if known else None,
             top5_accuracy_before=counts.top5_correct / counts.labelled if known else None,
             sample_influence=tally.affected.quantile(0.99),
-            intervals=self._intervals(tally),
+            intervals=self._intervals(tally, found),
             distances=deciles,
             samples=tuple(_sample(*entry) for entry in tally.affected.most()),
             by_distance=tally.by_distance(),
             not_swappable=dict(tally.skips),
         )
+
+    @property
+    def support(self) -> tuple[float, ...]:
+        """Support of each class: its summed probability on all images; empty without classes."""
+        return tuple(self._counts.sums.total.tolist()) if self._counts.sums else ()
 
     def excess_interval(self, plan: int, draws: Sequence[int]) -> Interval:
         """Return the interval of a plan's largest |log-odds| minus the mean over the draws.
@@ -221,51 +247,55 @@ class Comparison:
         ``plan`` and ``draws`` are positions of plans. All use the same subsamples, so that common
         variation cancels.
         """
+        pans, *others = (each.largest(self.least_support) for each in self._all_odds(plan, *draws))
+        return controls.excess(pans, others)
+
+    def ratio_interval(self, plan: int, draws: Sequence[int]) -> Interval:
+        """Return the interval of a plan's mean |log-odds| divided by the mean over the draws."""
+        pans, *others = (each.mean() for each in self._all_odds(plan, *draws))
+        return controls.ratio(pans, others)
+
+    def _all_odds(self, *plans: int) -> list[odds.Odds]:
+        tallies = self._counts.tallies
+        return [odds.Odds(tallies[plan].sums, self._counts.sums) for plan in plans]
+
+    def _odds(self, tally: Tally) -> odds.Odds | None:
         sums = self._counts.sums
-        figures = odds.largest(self._counts.tallies[plan].sums, sums)
-        others = [odds.largest(self._counts.tallies[draw].sums, sums) for draw in draws]
-        means = [torch.stack(each).mean(0) for each in zip(*others, strict=True)]
-        low, high = subsamples.interval(*(a - b for a, b in zip(figures, means, strict=True)))
-        return float(low), float(high)
+        return odds.Odds(tally.sums, sums) if sums else None
 
-    def _intervals(self, tally: Tally) -> dict[str, tuple[float, float]]:
+    def _intervals(self, tally: Tally, found: odds.Odds | None) -> dict[str, Interval]:
         """Return the intervals over images of this plan's figures, by measure."""
-        found: dict[str, tuple[float, float]] = {}
-        counts, seed = self._counts, self._seed
-        has_enough = counts.images >= LEAST_IMAGES
-        if counts.sums and has_enough:
-            found["log_odds_shift"] = _non_negative(odds.largest(tally.sums, counts.sums))
-            found["classes_shifted"] = self._classes_shifted(tally)
+        ends: dict[str, Interval] = {}
+        if found is not None:
+            _, share = found.shifted(SHIFTED, self.least_support)
+            ends["log_odds_shift"] = _non_negative(found.largest(self.least_support))
+            ends["mean_log_odds_shift"] = _non_negative(found.mean())
+            low, high = _non_negative(share)
+            ends["shifted_fraction"] = min(low, 1.0), min(high, 1.0)
+        if tally.divergences:
+            low, high = intervals.of_mean(*self._with_units(tally.divergences))
+            ends["prediction_divergence"] = low, min(high, 1.0)
         if tally.changes:
-            low, high = intervals.of_mean(in_order(tally.changes), seed=seed, within=(0, 1))
-            found["prediction_flips"] = low * counts.images, high * counts.images
+            values, units = self._with_units(tally.changes)
+            of_changes = intervals.of_share if values.max() <= 1 else intervals.of_mean
+            low, high = of_changes(values, units)
+            ends["prediction_flips"] = low * len(values), high * len(values)
         if tally.losses:
-            losses = in_order(tally.losses)
-            found["accuracy_drop"] = intervals.of_mean(losses, seed=seed, within=(-1, 1))
-        if tally.affected.distances and has_enough:
-            numbers = sorted(tally.affected.distances)
-            groups = subsamples.group_of(0, numbers[-1] + 1, seed)[numbers]
-            moved = tally.affected.in_order()
-            found["sample_influence"] = intervals.trend_of_quantile(moved, groups, 0.99)
-        return found
+            ends["accuracy_drop"] = intervals.of_difference(*self._with_units(tally.losses))
+        if tally.affected.distances:
+            moved, units = self._with_units(tally.affected.distances)
+            groups = subsamples.group_of(units, self._seed)
+            ends["sample_influence"] = intervals.of_quantile(moved, groups, 0.99)
+        return ends
 
-    def _classes_shifted(self, tally: Tally) -> Interval:
-        """Return the interval of the number of shifted classes.
-
-        If all subsamples agree, it covers the classes whose own intervals contain the threshold.
-        """
-        low, high = _non_negative(odds.shifted(tally.sums, self._counts.sums, SHIFTED))
-        if low < high:
-            return low, high
-        ends = odds.log_odds_interval(tally.sums, self._counts.sums)
-        surely, maybe = ends[0] > SHIFTED, ends[1] > SHIFTED
-        surely, maybe = surely | (ends[1] < -SHIFTED), maybe | (ends[0] < -SHIFTED)
-        return min(low, float(surely.sum())), max(high, float(maybe.sum()))
+    def _with_units(self, values: Mapping[int, float]) -> tuple[Tensor, Tensor]:
+        """Return values in the order of the images, and the units of these: (N,) twice."""
+        return in_order(values), torch.tensor([self._counts.units[i] for i in sorted(values)])
 
 
-def _non_negative(figures: list[Tensor]) -> Interval:
+def _non_negative(figures: Figures) -> Interval:
     """Return the subsample interval of non-negative figures, cut off at 0."""
-    low, high = (max(float(end), 0.0) for end in subsamples.interval(*figures))
+    low, high = (max(float(end), 0.0) for end in subsamples.interval(figures))
     return low, high
 
 

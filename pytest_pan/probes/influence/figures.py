@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from pytest_pan.probes.influence.comparison import Comparison
 from pytest_pan.probes.influence.origins import Origins
@@ -12,6 +13,7 @@ from pytest_pan.probes.influence.records import SHIFTED, Influence
 from pytest_pan.records.measures import Control, Interval, Measured
 from pytest_pan.records.neurons import Neuron
 from pytest_pan.records.text import plural
+from pytest_pan.stats.controls import LEAST_DRAWS
 
 
 def output_measures(
@@ -26,36 +28,44 @@ def output_measures(
     ]
     draws = [found[place] for place in places]
     sizes = draws[0].plan.size or 0 if draws else 0, pan.plan.size or 0
+    controlled = partial(_controlled, pan=pan, draws=draws, sizes=sizes)
     measured: list[Measured] = []
     if pan.log_odds:
-        shift = _controlled("log_odds_shift", pan, draws, sizes, _largest)
-        by_class, intervals = _by_class(pan, classes)
+        support = comparison.support
+        figure = partial(_largest, support=support, least=comparison.least_support)
         measured = [
-            replace(
-                shift,
-                classes=by_class,
-                intervals=intervals,
-                class_draws=_class_draws(by_class, draws, classes),
-            ),
-            _controlled("classes_shifted", pan, draws, sizes, _shifted),
+            _with_classes(controlled("log_odds_shift", figure=figure), pan, draws, classes, support),
+            controlled("mean_log_odds_shift", figure=_mean_shift),
+            controlled("prediction_divergence", figure=_divergence),
+            *_shifted(pan, support, comparison.least_support),
         ]
-        if shift.control is not None and shift.control.is_fair:
-            excess = Measured(
-                measure="log_odds_excess",
-                value=shift.control.excess,
-                interval=comparison.excess_interval(0, places),
-            )
-            measured.insert(1, excess)
+        measured += _excesses(measured, comparison, places)
     if pan.prediction_flips is not None:
-        measured.append(_controlled("prediction_flips", pan, draws, sizes, _flips))
-    measured.append(_controlled("sample_influence", pan, draws, sizes, _moved))
+        measured.append(controlled("prediction_flips", figure=_flips))
+    measured.append(controlled("sample_influence", figure=_moved))
     if pan.accuracy is not None:
-        measured.append(_controlled("accuracy_drop", pan, draws, sizes, _drop))
+        measured.append(controlled("accuracy_drop", figure=_drop))
     return measured
+
+
+def _excesses(
+    measured: Sequence[Measured], comparison: Comparison, places: Sequence[int]
+) -> Iterator[Measured]:
+    """Yield the measures that compare PANs to random neurons, if these are a fair control."""
+    shift, mean = (each.control for each in measured[:2])
+    is_several = len(places) >= LEAST_DRAWS
+    if shift is not None and shift.is_fair and not math.isnan(shift.excess):
+        ends = comparison.excess_interval(0, places) if is_several else None
+        yield Measured(measure="log_odds_excess", value=shift.excess, interval=ends)
+    if mean is not None and mean.is_fair and all(mean.draws):
+        ends = comparison.ratio_interval(0, places) if is_several else None
+        middle = sum(mean.draws) / len(mean.draws)
+        yield Measured(measure="log_odds_ratio", value=mean.value / middle, interval=ends)
 
 
 def _controlled(
     name: str,
+    *,
     pan: Influence,
     draws: Sequence[Influence],
     sizes: tuple[int, int],
@@ -70,46 +80,88 @@ def _controlled(
     return Measured(measure=name, value=control.value, control=control, interval=interval)
 
 
-def _largest(influence: Influence) -> float:
-    known = [abs(value) for value in influence.log_odds if not math.isnan(value)]
-    return max(known, default=math.nan)
+def _largest(influence: Influence, support: Sequence[float], least: float) -> float:
+    return max(map(abs, _supported(influence, support, least)), default=math.nan)
 
 
-def _by_class(
-    pan: Influence, classes: Sequence[str]
-) -> tuple[dict[str, float], dict[str, Interval]]:
-    """Return |log-odds| and its interval by class name.
+def _supported(influence: Influence, support: Sequence[float], least: float) -> list[float]:
+    """Return the log-odds of the classes that have at least that much support."""
+    pairs = zip(influence.log_odds, support, strict=True)
+    return [value for value, mass in pairs if mass >= least and not math.isnan(value)]
+
+
+def _shifted(pan: Influence, support: Sequence[float], least: float) -> Iterator[Measured]:
+    """Yield how many supported classes shift, and their share of these."""
+    known = _supported(pan, support, least)
+    count = sum(abs(value) > SHIFTED for value in known)
+    yield Measured(measure="classes_shifted", value=float(count))
+    if known:
+        ends = pan.intervals.get("shifted_fraction")
+        yield Measured(measure="shifted_fraction", value=count / len(known), interval=ends)
+
+
+def _with_classes(
+    shift: Measured,
+    pan: Influence,
+    draws: Sequence[Influence],
+    classes: Sequence[str],
+    support: Sequence[float],
+) -> Measured:
+    """Add the values of the single classes."""
+    chosen = _by_class(pan, classes)
+    sizes = {name: abs(pan.log_odds[index]) for name, index in chosen.items()}
+    return replace(
+        shift,
+        classes=sizes,
+        intervals={name: _size_interval(pan, index) for name, index in chosen.items()},
+        support={name: support[index] for name, index in chosen.items()},
+        class_draws=_class_draws(sizes, draws, classes),
+    )
+
+
+def _by_class(influence: Influence, classes: Sequence[str]) -> dict[str, int]:
+    """Return the index of each class by its name.
 
     If several classes have the same name (ImageNet has two cranes), the most shifted one counts.
+    Classes without odds are left out.
     """
-    sizes: dict[str, float] = {}
-    intervals: dict[str, Interval] = {}
-    rows = zip(pan.log_odds, pan.log_odds_low, pan.log_odds_high, strict=True)
-    for index, (middle, low, high) in enumerate(rows):
+    chosen: dict[str, int] = {}
+    for index, value in enumerate(influence.log_odds):
         name = class_label(classes, index)
-        if math.isnan(middle):
+        if math.isnan(value):
             continue
-        if abs(middle) >= sizes.get(name, 0.0):
-            sizes[name] = abs(middle)
-            least = max(low, -high, 0.0)
-            intervals[name] = least, max(-low, high) + 0.0  # no negative zero
-    return sizes, intervals
+        if name not in chosen or abs(value) >= abs(influence.log_odds[chosen[name]]):
+            chosen[name] = index
+    return chosen
+
+
+def _size_interval(influence: Influence, index: int) -> Interval:
+    """Return the interval of |log-odds| of a class."""
+    low, high = influence.log_odds_low[index], influence.log_odds_high[index]
+    return max(low, -high, 0.0), max(-low, high) + 0.0  # no negative zero
 
 
 def _class_draws(
-    by_class: Mapping[str, float], draws: Sequence[Influence], classes: Sequence[str]
+    names: Iterable[str], draws: Sequence[Influence], classes: Sequence[str]
 ) -> dict[str, tuple[float, ...]]:
     """Return |log-odds| of each draw by class name; only classes that every draw knows."""
-    known = [_by_class(draw, classes)[0] for draw in draws]
+    known = [
+        {name: abs(draw.log_odds[index]) for name, index in _by_class(draw, classes).items()}
+        for draw in draws
+    ]
     return {
         name: tuple(draw[name] for draw in known)
-        for name in by_class
+        for name in names
         if known and all(name in draw for draw in known)
     }
 
 
-def _shifted(influence: Influence) -> float:
-    return float(sum(abs(value) > SHIFTED for value in influence.log_odds))
+def _mean_shift(influence: Influence) -> float:
+    return influence.mean_log_odds_shift or 0.0
+
+
+def _divergence(influence: Influence) -> float:
+    return influence.divergence or 0.0
 
 
 def _flips(influence: Influence) -> float:
@@ -159,6 +211,13 @@ def output_notes(found: Sequence[Influence], comparison: Comparison) -> list[str
         notes.append(
             f"no odds: the outputs are {comparison.task}s, which have no class probabilities"
         )
+    if pan.log_odds and (rare := _unsupported(comparison)):
+        least = comparison.least_support
+        notes.append(
+            f"{rare} of {len(pan.log_odds):,} classes have little support, less than {least:g} "
+            "(the sum of their probabilities over all images): log_odds_shift, classes_shifted and "
+            "shifted_fraction leave them out"
+        )
     if "probabilities" in pan.outputs:
         notes.append(f"the outputs are {pan.outputs} already: no softmax or sigmoid was applied")
     if unknown := sum(math.isnan(value) for value in pan.log_odds):
@@ -197,3 +256,7 @@ def output_notes(found: Sequence[Influence], comparison: Comparison) -> list[str
         few = plural(len(draws), "random draw")
         notes.append(f"{few}: too few to distinguish the effect from chance")
     return notes
+
+
+def _unsupported(comparison: Comparison) -> int:
+    return sum(mass < comparison.least_support for mass in comparison.support)

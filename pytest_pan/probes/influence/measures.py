@@ -11,17 +11,20 @@ _ORIGINS = "Padding Aware Neurons, section 3.3; the procedure is this project's"
 _CLASSES = "outputs with class probabilities, and a PAN that can be swapped"
 _ORIGIN = "a layer whose padding can be swapped"
 
+_FEW_CLASSES = "no class has enough support: use more images, or a smaller pan_support"
+
 MEASURES: tuple[Measure, ...] = (
     Measure(
         name="log_odds_shift",
         unit="number",
         better="lower",
         source=_ODDS,
-        meaning="The largest |log-odds| of a class when the PANs' padding is swapped: 0.05 is "
-        "about 5 %.",
+        meaning="The largest |log-odds| of a supported class when the PANs' padding is swapped: "
+        "0.05 is about 5 %.",
         per_class=True,
         needs=_CLASSES,
-        settled_at=160,
+        least_images=160,
+        undefined=_FEW_CLASSES,
         is_headline=True,
     ),
     Measure(
@@ -29,21 +32,58 @@ MEASURES: tuple[Measure, ...] = (
         unit="number",
         better="lower",
         source="this project",
-        meaning="By how much log_odds_shift exceeds its mean over random neurons, as many in each "
-        "layer.",
+        meaning="By how much log_odds_shift exceeds its mean over random neurons, equally many in "
+        "each layer.",
         is_signed=True,
         derived_from="log_odds_shift",
         needs=f"{_CLASSES}, and random draws",
-        settled_at=160,
+        least_images=160,
+    ),
+    Measure(
+        name="mean_log_odds_shift",
+        unit="number",
+        better="lower",
+        source="this project",
+        meaning="Mean |log-odds| of all classes, weighted by their support.",
+        needs=_CLASSES,
+        is_headline=True,
+    ),
+    Measure(
+        name="log_odds_ratio",
+        unit="number",
+        better="lower",
+        source="this project",
+        meaning="How many times as far as random neurons, equally many in each layer, the PANs "
+        "move the odds: mean_log_odds_shift divided by its mean over the draws.",
+        derived_from="mean_log_odds_shift",
+        needs=f"{_CLASSES}, and random draws that change the odds",
+    ),
+    Measure(
+        name="prediction_divergence",
+        unit="number",
+        better="lower",
+        source="this project",
+        meaning="Mean over images of the Jensen-Shannon divergence of the class probabilities, in "
+        "bits: 0 is no change, 1 is the most there can be.",
+        needs=_CLASSES,
     ),
     Measure(
         name="classes_shifted",
         unit="count",
         better="lower",
         source=f"{_ODDS} (Table 3)",
-        meaning="Classes whose odds change by more than 7 %.",
+        meaning="Supported classes whose odds change by more than 7 %.",
         needs=_CLASSES,
-        settled_at=160,
+        no_interval="the number grows with that of the supported classes, and so with that of the "
+        "images; limit shifted_fraction instead",
+    ),
+    Measure(
+        name="shifted_fraction",
+        unit="fraction",
+        better="lower",
+        source="this project",
+        meaning="Share of the supported classes whose odds change by more than 7 %.",
+        needs=f"{_CLASSES}, and a class with support",
     ),
     Measure(
         name="prediction_flips",
@@ -53,7 +93,6 @@ MEASURES: tuple[Measure, ...] = (
         meaning="Predictions that change when the PANs' padding is swapped.",
         is_image_count=True,
         needs="outputs with predictions, and a PAN that can be swapped",
-        settled_at=80,
     ),
     Measure(
         name="sample_influence",
@@ -62,7 +101,7 @@ MEASURES: tuple[Measure, ...] = (
         source=_PREDICTIONS,
         meaning="99th percentile over images of the L1 distance between the logits.",
         needs="a PAN that can be swapped",
-        settled_at=160,
+        least_images=160,
     ),
     Measure(
         name="accuracy_drop",
@@ -73,7 +112,6 @@ MEASURES: tuple[Measure, ...] = (
         is_signed=True,
         uses_labels=True,
         needs="labels of the model's classes, and a PAN that can be swapped",
-        settled_at=80,
     ),
     Measure(
         name="pan_floor",

@@ -10,6 +10,7 @@ from pytest_pan.probes import outputs
 from pytest_pan.probes.activations.states import States
 from pytest_pan.probes.influence import figures
 from pytest_pan.probes.influence.comparison import Compared, Comparison
+from pytest_pan.probes.influence.measures import MEASURES
 from pytest_pan.probes.influence.origins import Origins
 from pytest_pan.probes.influence.own_padding import OwnPadding
 from pytest_pan.probes.influence.records import Influence, InfluenceFindings
@@ -19,9 +20,12 @@ from pytest_pan.probes.scores import in_form
 from pytest_pan.probes.swaps import plans
 from pytest_pan.records.audit import Audit, Skip
 from pytest_pan.records.errors import InputError
-from pytest_pan.records.measures import LEAST_IMAGES, Measured
+from pytest_pan.records.measures import LEAST_IMAGES, LEAST_UNITS, Measured
 from pytest_pan.records.neurons import Neuron
 from pytest_pan.records.text import plural
+
+
+_LEAST = {measure.name: measure.least_images for measure in MEASURES}
 
 
 class InfluenceObserver(Observer):
@@ -58,6 +62,7 @@ class InfluenceObserver(Observer):
         self._comparison = Comparison(
             [this.plan for this in self._plans if this.plan is not None],
             seed=settings.seed,
+            support=settings.support,
             label_classes=context.label_classes,
         )
         self._origins = Origins(
@@ -72,6 +77,7 @@ class InfluenceObserver(Observer):
             ),
             device=context.device,
             mode=settings.mode,
+            units=context.units,
             seed=settings.seed,
         )
         seen, *others = context.processes.meet("class scores", context.original.scores)
@@ -130,7 +136,9 @@ class InfluenceObserver(Observer):
             before = self._context.original.take(part.first, len(part))
             before = in_form(before, self._context.original.scores.form)
         after = [self._readings[this.name] for this in self._plans]
-        self._comparison.add(Compared(before, after, part.images, part.labels), part.first)
+        units = self._context.units.of(part.first, len(part))
+        compared = Compared(before, after, part.images, part.labels, units)
+        self._comparison.add(compared, part.first)
         self._origins.end()
 
     def end_batch(self, first: int, images: int) -> None:
@@ -192,8 +200,15 @@ class InfluenceObserver(Observer):
             measured = figures.origin_measures(resolved, origins)
         if not _swaps_nothing(found[0]) and comparison.has_outputs:
             measured = [*figures.output_measures(found, comparison, classes), *measured]
-        if comparison.images < LEAST_IMAGES:
-            measured = [replace(each, interval=None, intervals={}) for each in measured]
+        return [self._with_certain_intervals(each, comparison) for each in measured]
+
+    @staticmethod
+    def _with_certain_intervals(measured: Measured, comparison: Comparison) -> Measured:
+        """Leave out the intervals that promise too much on so few images."""
+        if comparison.images < LEAST_IMAGES or comparison.independent < LEAST_UNITS:
+            return replace(measured, interval=None, intervals={})
+        if comparison.images < _LEAST[measured.measure]:
+            return replace(measured, interval=None)
         return measured
 
 

@@ -53,14 +53,15 @@ class Origins:
         *,
         device: torch.device,
         mode: str,
+        units: Units,
         seed: int = 0,
     ) -> None:
         """Prepare the states.
 
         ``states(part, name)`` creates empty states limited to 1/part of the memory. ``mode`` is
-        the padding swapped in, ``seed`` assigns images to subsamples.
+        the padding swapped in, ``seed`` assigns ``units`` of images to subsamples.
         """
-        self._seed, self._mode = seed, mode
+        self._seed, self._mode, self._units = seed, mode, units
         self._sites = {site.name: site for site in sites}
         self._theta = theta
         self._generator = torch.Generator().manual_seed(0)
@@ -171,7 +172,10 @@ class Origins:
         candidates = {
             site: subsampling.candidates(found[site], self._theta, images[site]) for site in found
         }
-        stability = subsampling.examine(self._floor, candidates, theta=self._theta, seed=self._seed)
+        units = self._units.of(0, self._floor.images)
+        stability = subsampling.examine(
+            self._floor, candidates, units, theta=self._theta, seed=self._seed
+        )
         return Floor(
             pans=sum(int(each.pans.sum()) for each in candidates.values()),
             neurons=sum(ks.plus.shape[1] for ks in found.values()),
@@ -180,16 +184,19 @@ class Origins:
 
     def intervals(self, neurons: Sequence[Neuron]) -> dict[str, Interval]:
         """Return the intervals of the shares of nascent and downstream PANs, by measure."""
-        if not neurons or subsampling.why_not(self._own) or subsampling.why_not(self._earlier):
+        units = self._units.of(0, self._own.images)
+        pair_of_states = self._own, self._earlier
+        if not neurons or any(subsampling.why_not(each, units) for each in pair_of_states):
             return {}
+        groups = subsamples.group_of(units, self._seed)
         whole, by_site, plan = [], [], subsampling.subsample_plan(self._own.images)
         for site in dict.fromkeys(neuron.site for neuron in neurons):
-            pair = [states.by_site[site] for states in (self._own, self._earlier)]
+            pair = [states.by_site[site] for states in pair_of_states]
             if min(state.images for state in pair) < LEAST_IMAGES:
                 return {}
             channels = torch.arange(len(self._channels[site]), device=self._channels[site].device)
             own, earlier = (
-                subsampling.pan_sides(state, channels, plan, self._theta, self._seed).cpu()
+                subsampling.pan_sides(state, channels, plan, self._theta, groups).cpu()
                 for state in pair
             )
             pans = [neuron for neuron in neurons if neuron.site == site]

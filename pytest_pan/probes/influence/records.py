@@ -49,6 +49,12 @@ class Influence:
     log_odds_low: tuple[float, ...] = ()
     log_odds_high: tuple[float, ...] = ()
     """Ends of the 95 % bootstrap interval over images, per class."""
+    mean_log_odds_shift: float | None = None
+    """Mean |log-odds| of all classes, weighted by their summed original probability."""
+    divergence: float | None = None
+    divergence_99: float | None = None
+    """Jensen-Shannon divergence of the class probabilities, in bits: mean and 99th percentile over
+    images."""
     prediction_flips: int | None = None
     """Changed predictions: the top class of images, or of pixels in segmentation."""
     top5_flips: int | None = None

@@ -13,8 +13,8 @@ from pytest_pan.probes.influence.thumbnails import thumbnail
 from pytest_pan.probes.outputs import Reading
 from pytest_pan.stats import odds
 
-ByBatch = list[tuple[int, Tensor]]
-"""One value per image: index of a batch's first image, and its values (N,)."""
+ByImage = dict[int, float]
+"""One value per image, by its index."""
 
 
 @dataclass
@@ -24,9 +24,11 @@ class Tally:
     pictures: bool = False
     sums: odds.ClassSums = field(default_factory=odds.ClassSums)
     affected: odds.Affected = field(default_factory=odds.Affected)
-    changes: ByBatch = field(default_factory=list)
+    divergences: ByImage = field(default_factory=dict)
+    """Jensen-Shannon divergence of each image's class probabilities, in bits."""
+    changes: ByImage = field(default_factory=dict)
     """Number of changed predictions per image."""
-    losses: ByBatch = field(default_factory=list)
+    losses: ByImage = field(default_factory=dict)
     """Per image, 1 if the prediction becomes wrong under the plan, -1 if it becomes right."""
     flips: int | None = None
     top5: int | None = None
@@ -44,19 +46,20 @@ class Tally:
         after: Reading,
         images: Tensor,
         labels: Tensor | None,
-        drawn: Tensor,
+        groups: Tensor,
         indices: Sequence[int],
     ) -> None:
         """Count images of one batch, given outputs without and with the plan.
 
-        ``drawn`` holds the bootstrap weights, ``indices`` the numbers of the images.
+        ``groups`` are the images' groups for subsamples (N,), ``indices`` their numbers.
         """
-        number = indices[0]
         shares = outputs.probabilities(after)
         if shares is not None:
-            self.sums.add(shares, drawn)
-        self._add_flips(number, before, after)
-        self._add_correct(number, correct(before, labels), correct(after, labels))
+            self.sums.add(shares, groups)
+        if (apart := outputs.divergences(before, after)) is not None:
+            self.divergences |= zip(indices, apart.tolist(), strict=True)
+        self._add_flips(indices, before, after)
+        self._add_correct(indices, correct(before, labels), correct(after, labels))
         self.top5_correct += count_top5_correct(after, labels)
         self._add_samples(before, after, images, labels, indices)
 
@@ -64,8 +67,9 @@ class Tally:
         """Add the counters of other images."""
         self.sums.merge(other.sums)
         self.affected.merge(other.affected)
-        self.changes += other.changes
-        self.losses += other.losses
+        self.divergences |= other.divergences
+        self.changes |= other.changes
+        self.losses |= other.losses
         self.flips = _sum(self.flips, other.flips)
         self.top5 = _sum(self.top5, other.top5)
         self.correct += other.correct
@@ -75,11 +79,11 @@ class Tally:
         self._add_rings(other.rings)
         self.skips |= other.skips
 
-    def _add_flips(self, number: int, before: Reading, after: Reading) -> None:
+    def _add_flips(self, indices: Sequence[int], before: Reading, after: Reading) -> None:
         changed = outputs.flips(before, after)
         if changed is not None:
             self.flips = _sum(self.flips, int(changed.sum()))
-            self.changes.append((number, changed))
+            self.changes |= zip(indices, changed.tolist(), strict=True)
         lost = outputs.top5_lost(before, after)
         if lost is not None:
             self.top5 = _sum(self.top5, int(lost.sum()))
@@ -90,10 +94,12 @@ class Tally:
             earlier = self.rings or tuple(torch.zeros_like(part) for part in rings)
             self.rings = (earlier[0] + rings[0], earlier[1] + rings[1])
 
-    def _add_correct(self, number: int, before: Tensor | None, after: Tensor | None) -> None:
+    def _add_correct(
+        self, indices: Sequence[int], before: Tensor | None, after: Tensor | None
+    ) -> None:
         if before is None or after is None:
             return
-        self.losses.append((number, before.int() - after.int()))
+        self.losses |= zip(indices, (before.int() - after.int()).tolist(), strict=True)
         self.correct += int(after.sum())
         self.to_right += int((after & ~before).sum())
         self.to_wrong += int((before & ~after).sum())
@@ -130,9 +136,9 @@ class Tally:
         return tuple((kept[has_pixels].double() / pixels[has_pixels]).tolist())
 
 
-def in_order(values: ByBatch) -> Tensor:
-    """Return all values in image order: (N,)."""
-    return torch.cat([part for _, part in sorted(values, key=lambda each: each[0])])
+def in_order(values: ByImage) -> Tensor:
+    """Return the values in the order of the images: (N,) float64."""
+    return torch.tensor([values[index] for index in sorted(values)], dtype=torch.float64)
 
 
 def correct(reading: Reading, labels: Tensor | None) -> Tensor | None:

@@ -30,7 +30,7 @@ from pytest_pan.probes.outputs import Reading
 from pytest_pan.probes.scores import in_form
 from pytest_pan.probes.swaps import plans
 from pytest_pan.records.audit import Audit, Skip
-from pytest_pan.records.measures import LEAST_IMAGES, Interval, Measured
+from pytest_pan.records.measures import LEAST_IMAGES, LEAST_UNITS, Interval, Measured
 from pytest_pan.records.neurons import Neuron
 from pytest_pan.records.sites import Site
 from pytest_pan.stats import intervals, labels
@@ -91,6 +91,8 @@ class IntrusionObserver(Observer):
         self._kept_maps: dict[str, list[Tensor]] = {}
         self._sampled: list[Tensor] = []
         """Which images are finite and sampled, (N,) bool for each part."""
+        self._units: list[Tensor] = []
+        """Unit of sampling of each finite image, for each part."""
         self._lines = {line: _LineCounters() for line in LINES}
         self._is_started = False
         self._begin_part()
@@ -163,6 +165,7 @@ class IntrusionObserver(Observer):
         self.sampled_images += int(keep.sum()) if has_room else 0
         if not keep.any():
             return
+        self._units.append(self._context.units.of(part.first, len(part))[keep])
         if has_room:
             self._sample(keep)
         before = outputs.select(self._readings[ORIGINAL.name], keep)
@@ -239,7 +242,10 @@ class IntrusionObserver(Observer):
         changes = [torch.cat(line.changes) for line in self._lines.values() if line.changes]
         if self.images < LEAST_IMAGES or not changes:
             return None
-        return intervals.of_largest_sum(torch.stack(changes), seed=self._settings.seed)
+        units = torch.cat(self._units)
+        if len(units.unique()) < LEAST_UNITS:
+            return None
+        return intervals.of_largest_sum(torch.stack(changes), units, seed=self._settings.seed)
 
     def _count_fired(self, examined: _Examined, original: Samples) -> None:
         """Count the neurons of a site that fire at each line; the centre is sorted only once."""

@@ -93,7 +93,11 @@ class PansObserver(Observer):
         stability = Stability(why_not="the audit stopped early")
         if is_whole:
             stability = subsampling.examine(
-                states, detected.near, theta=settings.theta, seed=settings.seed
+                states,
+                detected.near,
+                self._context.units.of(0, states.images),
+                theta=settings.theta,
+                seed=settings.seed,
             )
         neurons = tuple(
             replace(neuron, stability=stability.shares.get(neuron.site, {}).get(neuron.channel))

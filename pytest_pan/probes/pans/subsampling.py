@@ -17,11 +17,11 @@ from torch import Tensor
 from pytest_pan.instrument.capture import Samples
 from pytest_pan.probes.activations.states import State, States
 from pytest_pan.probes.pans.records import Convergence
-from pytest_pan.records.measures import LEAST_IMAGES, Interval
+from pytest_pan.records.measures import LEAST_IMAGES, LEAST_UNITS, Interval
 from pytest_pan.records.sites import Site
 from pytest_pan.stats import binned, ks, labels, subsamples
 from pytest_pan.stats.ks import KS
-from pytest_pan.stats.subsamples import Subsample
+from pytest_pan.stats.subsamples import Figures, Subsample
 
 MARGIN_FACTOR = 1.25
 """Assumed bound on the difference between the statistics of b of n images and those of all n, in
@@ -89,33 +89,42 @@ def subsample_plan(images: int) -> list[Subsample]:
 
 
 def examine(
-    states: States, found: Mapping[str, Candidates], *, theta: float, seed: int
+    states: States, found: Mapping[str, Candidates], units: Tensor, *, theta: float, seed: int
 ) -> Stability:
-    """Repeat the detection on subsamples of whole maps; ``found`` has candidates by site."""
-    if why := why_not(states):
+    """Repeat the detection on subsamples of whole maps.
+
+    ``found`` has candidates by site, ``units`` the unit of sampling of each image: (N,) int.
+    """
+    if why := why_not(states, units):
         return Stability(why_not=why)
     sites = {name: state for name, state in states.by_site.items() if name in found}
     if not sites:
         return Stability()
     plan = subsample_plan(states.images)
-    masks = {n: _pan_masks(state, found[n], plan, theta, seed) for n, state in sites.items()}
+    groups = subsamples.group_of(units, seed)
+    masks = {n: _pan_masks(state, found[n], plan, theta, groups) for n, state in sites.items()}
     rows = [state.site for state in sites.values()]
     return _stability(rows, found, masks, plan, states.images, theta)
 
 
-def why_not(states: States) -> str:
-    """Return the reason why subsamples are impossible; empty if they are possible."""
+def why_not(states: States, units: Tensor) -> str:
+    """Return the reason why subsamples are impossible; empty if they are possible.
+
+    ``units``: unit of sampling of each image, (N,) int.
+    """
     if states.processes.count > 1:
         return "the images are divided among several processes"
     if states.bounded:
         return "the activations do not fit in memory"
     if states.images < LEAST_IMAGES:
         return f"{states.images} images, at least {LEAST_IMAGES} are needed"
+    if (independent := len(units.unique())) < LEAST_UNITS:
+        return f"{independent} groups of images (pan_groups), at least {LEAST_UNITS} are needed"
     return ""
 
 
 def _pan_masks(
-    state: State, found: Candidates, plan: Sequence[Subsample], theta: float, seed: int
+    state: State, found: Candidates, plan: Sequence[Subsample], theta: float, groups: Tensor
 ) -> Tensor:
     """Return which candidates are PANs in each subsample: (S, K) bool.
 
@@ -128,21 +137,24 @@ def _pan_masks(
         parts = [part for part in plan if len(part) == size]
         chosen = found.score >= theta - margin(parts[0], state.images)
         rows = masks.new_zeros(len(parts), masks.shape[1])
-        rows[:, chosen] = pan_sides(state, found.channels[chosen], parts, theta, seed).any(1)
+        rows[:, chosen] = pan_sides(state, found.channels[chosen], parts, theta, groups).any(1)
         masks[has_groups(plan, size)] = rows
     return masks
 
 
 def pan_sides(
-    state: State, channels: Tensor, plan: Sequence[Subsample], theta: float, seed: int
+    state: State, channels: Tensor, plan: Sequence[Subsample], theta: float, groups: Tensor
 ) -> Tensor:
-    """Return the sides on which the channels (K,) are PANs in each subsample: (S, 4, K) bool."""
-    order, ends = subsamples.in_groups(state.images, seed)
+    """Return the sides on which the channels (K,) are PANs in each subsample: (S, 4, K) bool.
+
+    ``groups``: the group of each image, (N,) int; a site may have run on the first ones only.
+    """
+    order, ends = subsamples.in_order(groups[: state.images])
     blocks = [torch.zeros(len(plan), 4, 0, dtype=torch.bool, device=channels.device)]
     for block in _blocks(state, channels):
         maps = torch.cat([batch[:, block] for batch in state.samples.maps])[order]
-        groups = [maps[start:end] for start, end in pairwise(ends)]
-        each = [_statistics(state.site, [groups[g] for g in part], theta) for part in plan]
+        parts = [maps[start:end] for start, end in pairwise(ends)]
+        each = [_statistics(state.site, [parts[g] for g in part], theta) for part in plan]
         blocks.append(torch.stack([labels.pans(one, theta) for one in each]))
     return torch.cat(blocks, 2)
 
@@ -150,9 +162,11 @@ def pan_sides(
 def share_interval(whole: float, values: Tensor, plan: Sequence[Subsample]) -> Interval:
     """Return the interval of a share, given its value on all images and in subsamples (S,)."""
     found = subsamples.interval(
-        torch.tensor(whole, dtype=torch.float64),
-        values[has_groups(plan, 4)],
-        values[has_groups(plan, 2)],
+        Figures(
+            torch.tensor(whole, dtype=torch.float64),
+            values[has_groups(plan, 4)],
+            values[has_groups(plan, 2)],
+        )
     )
     low, high = (float(end.clamp(0, 1)) for end in found)
     return low, high
@@ -195,7 +209,7 @@ def _stability(
     channels = torch.tensor([site.channels for site in sites]).double()
     halves, quarters = has_groups(plan, 4), has_groups(plan, 2)
     uncertain = torch.stack([_uncertain(found[site.name], theta, images) for site in sites], 1)
-    figures = whole, counts[halves], counts[quarters]
+    figures = Figures(whole, counts[halves], counts[quarters])
     intervals, by_site = _intervals(sites, channels, figures, uncertain)
     all_pans = torch.cat([pans[site.name] for site in sites])
     all_masks = torch.cat([by_subsample[site.name] for site in sites], 1)
@@ -247,18 +261,19 @@ def _shares(found: Candidates, halves: Tensor) -> dict[int, float]:
     return dict(zip(found.channels.cpu()[chosen].tolist(), shares[chosen].tolist(), strict=True))
 
 
-Counts = tuple[Tensor, Tensor, Tensor]
-"""Counts by site: on all images (sites,), in halves (R, sites), in quarters (Q, sites)."""
-
-
 def _intervals(
-    sites: Sequence[Site], channels: Tensor, counts: Counts, uncertain: Tensor
+    sites: Sequence[Site], channels: Tensor, counts: Figures, uncertain: Tensor
 ) -> tuple[dict[str, Interval], dict[str, dict[str, Interval]]]:
-    """Return the intervals of the model and of its sites, by measure, in whole neurons."""
+    """Return the intervals of the model and of its sites, by measure, in whole neurons.
+
+    ``counts`` are by site: (sites,).
+    """
     low, high = _whole_numbers(counts, channels, uncertain)
-    whole, halves, quarters = (part.sum(-1, keepdim=True) for part in counts)
+    together = Figures(
+        *(part.sum(-1, keepdim=True) for part in (counts.whole, counts.halves, counts.quarters))
+    )
     total = channels.sum(0, keepdim=True)
-    ends = _whole_numbers((whole, halves, quarters), total, uncertain.sum(1, keepdim=True))
+    ends = _whole_numbers(together, total, uncertain.sum(1, keepdim=True))
     names = [site.name for site in sites]
     by_count = dict(zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True))
     part = (low / channels).tolist(), (high / channels).tolist()
@@ -276,17 +291,17 @@ def _intervals(
     )
 
 
-def _whole_numbers(counts: Counts, channels: Tensor, uncertain: Tensor) -> tuple[Tensor, Tensor]:
+def _whole_numbers(counts: Figures, channels: Tensor, uncertain: Tensor) -> tuple[Tensor, Tensor]:
     """Return the ends of the intervals of counts, in whole neurons within [0, ``channels``].
 
     Where all subsamples agree the interval would have no width. It is widened by one neuron in each
     direction in which there is an ``uncertain`` one, (2, sites), and then holds the count.
     """
-    low, high = subsamples.interval(*counts)
+    low, high = subsamples.interval(counts)
     most = torch.minimum(high.ceil().clamp(min=0), channels)
     least = torch.minimum(low.floor().clamp(min=0), most)
     flat = least == most
     fewer, more = (uncertain > 0).double()
-    wider = torch.minimum(least, counts[0]) - fewer, torch.maximum(most, counts[0]) + more
+    wider = torch.minimum(least, counts.whole) - fewer, torch.maximum(most, counts.whole) + more
     least = torch.where(flat, wider[0].clamp(min=0), least)
     return least, torch.where(flat, torch.minimum(wider[1], channels), most)
