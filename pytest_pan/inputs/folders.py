@@ -80,7 +80,6 @@ class ImageFolder:
         """Paths of the files within the folder."""
         return [file.relative_to(self._root) for file in self.files]
 
-
     def _folder_of(self, file: Path) -> str:
         return file.relative_to(self._root).parts[0]
 

@@ -85,5 +85,3 @@ def _numbered(labels: Sequence[Hashable]) -> tuple[int, ...]:
     """Number the labels in the order of their first images."""
     numbers: dict[Hashable, int] = {}
     return tuple(numbers.setdefault(label, len(numbers)) for label in labels)
-
-

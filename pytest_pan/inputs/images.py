@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pytest_pan.inputs import loading
-from pytest_pan.inputs.groups import group_numbers
 from pytest_pan.inputs.folders import WHAT_IMAGES_CAN_BE, Transform
+from pytest_pan.inputs.groups import group_numbers
 from pytest_pan.inputs.labels import class_numbers, output_numbers
 from pytest_pan.inputs.loading import Indexed, Loaded, Reading
 from pytest_pan.inputs.pictures import different_sizes, to_tensor, untransformed
@@ -61,11 +61,13 @@ class Images:
     have it, with repeated images. An empty batch may be among them, and only :meth:`share` checks
     that there are images at all, and as many as the source promised.
 
-    ``groups``: which images are not independent (:func:`pytest_pan.inputs.groups.group_numbers`).
+    ``groups``: which images are not independent
+    (:func:`pytest_pan.inputs.groups.group_numbers`).
 
-    Attributes: ``groups``, the number of the group of each image of the source, or None; ``places``,
-    the places in the source of the images of the last batch; ``waited``, the seconds spent on loading in all passes; ``batch`` and ``first``, the
-    numbers of the last batch and of its first image, counted over all shards.
+    Attributes: ``groups``, the number of the group of each image of the source, or None;
+    ``places``, the places in the source of the images of the last batch; ``waited``, the seconds
+    spent on loading in all passes; ``batch`` and ``first``, the numbers of the last batch and of
+    its first image, counted over all shards.
     """
 
     def __init__(

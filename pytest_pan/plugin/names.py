@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
-_OPTIONS = {"pan_transform": "transform", "pan_outputs": "outputs", "pan_classes": "classes",
-    "pan_groups": "groups"}
+_OPTIONS = {
+    "pan_transform": "transform",
+    "pan_outputs": "outputs",
+    "pan_classes": "classes",
+    "pan_groups": "groups",
+}
 """Fixtures of an audit's inputs beside model and images, and the options they are given as."""
 
 

@@ -182,7 +182,7 @@ def _shares(reading: Reading) -> Tensor | None:
     """Return class probabilities (N, K) or (N, K, H, W) float64; None without classes."""
     if reading.classes is None or reading.logits is None:
         return None
-    shares = reading.logits.double()
+    shares: Tensor = reading.logits.double()
     if reading.form == "logits":
         shares = shares.sigmoid() if reading.each else shares.softmax(1)
     return shares

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -288,7 +288,7 @@ class Comparison:
             ends["sample_influence"] = intervals.of_quantile(moved, groups, 0.99)
         return ends
 
-    def _with_units(self, values: Mapping[int, float]) -> tuple[Tensor, Tensor]:
+    def _with_units(self, values: dict[int, float]) -> tuple[Tensor, Tensor]:
         """Return values in the order of the images, and the units of these: (N,) twice."""
         return in_order(values), torch.tensor([self._counts.units[i] for i in sorted(values)])
 

@@ -33,8 +33,9 @@ def output_measures(
     if pan.log_odds:
         support = comparison.support
         figure = partial(_largest, support=support, least=comparison.least_support)
+        largest = controlled("log_odds_shift", figure=figure)
         measured = [
-            _with_classes(controlled("log_odds_shift", figure=figure), pan, draws, classes, support),
+            _with_classes(largest, pan, draws, classes, support),
             controlled("mean_log_odds_shift", figure=_mean_shift),
             controlled("prediction_divergence", figure=_divergence),
             *_shifted(pan, support, comparison.least_support),

@@ -24,7 +24,6 @@ from pytest_pan.records.measures import LEAST_IMAGES, LEAST_UNITS, Measured
 from pytest_pan.records.neurons import Neuron
 from pytest_pan.records.text import plural
 
-
 _LEAST = {measure.name: measure.least_images for measure in MEASURES}
 
 

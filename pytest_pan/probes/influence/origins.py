@@ -21,12 +21,13 @@ from pytest_pan.instrument.repad import NotSwappableError, repad
 from pytest_pan.instrument.tap import ConvCall
 from pytest_pan.probes.activations.states import States, settle
 from pytest_pan.probes.influence.own_padding import OwnPadding
+from pytest_pan.probes.observer import Units
 from pytest_pan.probes.pans import subsampling
 from pytest_pan.probes.pans.detection import finite_statistics
 from pytest_pan.records.measures import LEAST_IMAGES, Interval
 from pytest_pan.records.neurons import Neuron, Side
 from pytest_pan.records.sites import Site
-from pytest_pan.stats import labels
+from pytest_pan.stats import labels, subsamples
 from pytest_pan.stats.ks import KS
 from pytest_pan.stats.subsamples import Subsample
 
