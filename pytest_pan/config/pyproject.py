@@ -23,7 +23,7 @@ FILE = "pyproject.toml"
 
 _SPEC = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 _SPECS = {"transform": "attribute", "outputs": "attribute", "classes": "attribute"}
-_MODEL_KEYS = ("model", "arguments", "images", *_SPECS, "limits")
+_MODEL_KEYS = ("model", "arguments", "images", "groups", *_SPECS, "limits")
 _LIMITS = "a table, such as { max_pan_fraction = 0.03 }"
 
 
@@ -164,11 +164,16 @@ def _model(name: str, entry: object, text: str) -> Model:
     if not isinstance(images, str) or not images:
         allowed = "a folder, or 'module:callable'"
         raise ConfigError("images", where=where, got=shortened(images), allowed=allowed)
+    groups = table.get("groups", "")
+    if not isinstance(groups, str) or ("groups" in table and not groups):
+        allowed = "'module:attribute', or a regular expression for the paths of files"
+        raise ConfigError("groups", where=where, got=shortened(groups), allowed=allowed)
     arguments = table.get("arguments", {})
     return Model(
         name=name,
         model=_spec("model", table["model"], where, "callable"),
         images=images,
+        groups=groups,
         arguments=_table("arguments", arguments, where, "a table of the callable's arguments"),
         **{
             key: _spec(key, table[key], where, kind) for key, kind in _SPECS.items() if key in table

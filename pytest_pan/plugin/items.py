@@ -132,6 +132,8 @@ class DeclaredModel(pytest.Collector):
             for key in ("transform", "outputs", "classes"):
                 if spec := getattr(model, key):
                     arguments[key] = named(spec, key)
+            if groups := model.groups:
+                arguments["groups"] = named(groups, "groups") if is_spec(groups) else groups
             arguments["images"] = self._images()
         except PanError as error:
             return {}, f"{model.name}: {error}"

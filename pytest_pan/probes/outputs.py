@@ -184,7 +184,7 @@ def _shares(reading: Reading) -> Tensor | None:
         return None
     shares: Tensor = reading.logits.double()
     if reading.form == "logits":
-        shares = shares.sigmoid() if reading.each else shares.softmax(1)
+        return shares.sigmoid() if reading.each else shares.softmax(1)
     return shares
 
 

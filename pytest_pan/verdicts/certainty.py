@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from pytest_pan.probes import table
 from pytest_pan.records.audit import Audit
 from pytest_pan.records.limits import Limit, Outcome
-from pytest_pan.records.measures import LEAST_IMAGES, Interval, Measure, Measured
+from pytest_pan.records.measures import (
+    LEAST_IMAGES,
+    LEAST_UNITS,
+    Interval,
+    Measure,
+    Measured,
+)
 from pytest_pan.records.text import plural
 
 MAX_FACTOR = 100
@@ -54,16 +60,34 @@ def decide(
         return Decision(_side(limit, [value]), basis=value_only)
     interval = interval_of(measured, limit)
     if interval is None:
-        images = int(audit.images.get("count", 0))
-        return Decision(_side(limit, [value]), basis=_no_interval(images))
+        return _decide_without_interval(audit, limit, value)
     return _decide_by_interval(audit, limit, value, interval, bound_error)
+
+
+def _decide_without_interval(audit: Audit, limit: Limit, value: float) -> Decision:
+    """Compare the value alone, unless it is known to say too little."""
+    measure, images = table.find(limit.measure), int(audit.images.get("count", 0))
+    groups = audit.images.get("groups")
+    if measure.no_interval:
+        return Decision("inconclusive", basis=f"no interval: {measure.no_interval}")
+    if LEAST_IMAGES < measure.least_images > images and not limit.target:
+        return Decision(
+            "inconclusive",
+            more_images=measure.least_images - images,
+            basis=f"no interval: {plural(images, 'image')}, at least {measure.least_images} are "
+            "needed for one that holds",
+        )
+    if images >= LEAST_IMAGES and groups is not None and groups < LEAST_UNITS:
+        basis = f"no interval: {plural(groups, 'group')} of images, at least {LEAST_UNITS} needed"
+        return Decision("inconclusive", basis=basis)
+    return Decision(_side(limit, [value]), basis=_no_interval(images))
 
 
 def _decide_by_interval(
     audit: Audit, limit: Limit, value: float, interval: Interval, bound_error: float
 ) -> Decision:
     measure, images = table.find(limit.measure), int(audit.images.get("count", 0))
-    text = _interval_text(measure, interval, limit, images)
+    text = _interval_text(measure, interval)
     widened = interval
     if bound_error:
         middle, half = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 2
@@ -71,42 +95,24 @@ def _decide_by_interval(
         text += f", bound uncertain by {measure.text(bound_error)}"
         widened = middle - combined, middle + combined
     outcome = _side(limit, [value, *widened])
-    outside = _why_outside(measure, value, interval)
     if outcome != "inconclusive":
-        return Decision(outcome, interval, basis=text + outside)
+        return Decision(outcome, interval, basis=text)
     if bound_error:
         basis = f"{text}: together too uncertain to decide; more images in both runs would help"
-        return Decision("inconclusive", interval, basis=basis + outside)
+        return Decision("inconclusive", interval, basis=basis)
     text += " contains the limit"
     if measure.is_image_count:
-        basis = f"{text}; this count grows with the number of images ({images}){outside}"
+        basis = f"{text}; this count grows with the number of images ({images})"
         return Decision("inconclusive", interval, basis=basis)
     more = more_images(value, interval, limit.bound, images)
-    return Decision("inconclusive", interval, more, f"{text}; {_more_images_text(more)}{outside}")
+    return Decision("inconclusive", interval, more, f"{text}; {_more_images_text(more)}")
 
 
-def _interval_text(measure: Measure, interval: Interval, limit: Limit, images: int) -> str:
+def _interval_text(measure: Measure, interval: Interval) -> str:
     text = f"95 % interval {measure.text(interval[0])} to {measure.text(interval[1])}"
-    if images < measure.settled_at and not limit.target:
-        text += f" (usually too narrow below {measure.settled_at} images)"
     if interval[0] == interval[1]:
         text += " (no width: all subsamples give the same value)"
     return text
-
-
-def _why_outside(measure: Measure, value: float, interval: Interval) -> str:
-    """Return why the interval does not contain the value it belongs to; empty if it does."""
-    low, high = interval
-    if low <= value <= high:
-        return ""
-    if measure.unit == "number":
-        what = "give too large a value" if value > high else "give too small a value"
-    else:
-        what = "count too many" if value > high else "count too few"
-    return (
-        f"; the value {measure.text(value)} lies outside it: fewer images {what}; "
-        "the interval estimates the value for very many"
-    )
 
 
 def _side(limit: Limit, values: Iterable[float]) -> Outcome:

@@ -85,8 +85,8 @@ def _value(audit: Audit, limit: Limit) -> tuple[float, str]:
         if not by_site:
             return math.nan, _no_layer(audit, measured, limit)
         return (max if limit.direction == "max" else min)(by_site.values()), ""
-    undefined = "undefined: no layer was examined" if math.isnan(measured.value) else ""
-    return measured.value, undefined
+    why = table.find(limit.measure).undefined
+    return measured.value, f"undefined: {why}" if math.isnan(measured.value) else ""
 
 
 def _no_class(target: str, classes: list[str]) -> str:
@@ -169,10 +169,28 @@ def _control_lines(audit: Audit, name: str, control: Control, target: str) -> li
             reached = f"{control.rank - 1} of {plural(len(control.draws), 'draw')}"
             said += f"; {reached} reach the PANs' value"
         lines.append(said)
-    by_class = {} if target else measured.classes
-    worst = sorted(by_class.items(), key=lambda item: -item[1])[:_MAX_CLASSES]
-    lines += [f"class {name}: {text(value)}" for name, value in worst]
+    if not target:
+        lines += [
+            f"class {name}: {text(value)}{_support_text(measured, name)}"
+            for name, value in _worst_classes(audit, measured)
+        ]
     return lines
+
+
+def _worst_classes(audit: Audit, measured: Measured) -> list[tuple[str, float]]:
+    """Return the classes with the largest values among those with support."""
+    least = audit.settings.support
+    supported = [
+        (name, value)
+        for name, value in measured.classes.items()
+        if measured.support.get(name, least) >= least
+    ]
+    return sorted(supported, key=lambda item: -item[1])[:_MAX_CLASSES]
+
+
+def _support_text(measured: Measured, name: str) -> str:
+    support = measured.support.get(name)
+    return "" if support is None else f", support {support:.3g}"
 
 
 def _class_lines(measured: Measured, target: str) -> list[str]:
@@ -181,7 +199,8 @@ def _class_lines(measured: Measured, target: str) -> list[str]:
     interval = f", 95 % interval {text(ends[0])} to {text(ends[1])}" if ends else ""
     draws = measured.class_draws.get(target, ())
     return [
-        f"class {target}: {text(measured.classes[target])}{interval}",
+        f"class {target}: {text(measured.classes[target])}{interval}"
+        f"{_support_text(measured, target)}",
         *([f"random neurons, same class: {', '.join(map(text, draws))}"] if draws else []),
     ]
 

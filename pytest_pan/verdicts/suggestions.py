@@ -1,0 +1,55 @@
+"""Limits to start from: just above what an audit measured, by its confidence intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+
+from pytest_pan.probes import table
+from pytest_pan.records.audit import Audit
+
+
+def suggested(audit: Audit) -> dict[str, str]:
+    """Return a bound, as text, by keyword such as ``max_pan_fraction``.
+
+    It is the end of the measure's 95 % interval, rounded outwards to two digits: the same audit
+    passes. A measure without an interval gets none, nor does a partial audit.
+    """
+    found: dict[str, str] = {}
+    if audit.partial:
+        return found
+    for measure in table.measures():
+        measured = audit.measures.get(measure.name)
+        if not measure.is_suggested or measured is None or measured.interval is None:
+            continue
+        low, high = measured.interval
+        is_maximum = measure.better == "lower"
+        end = high if is_maximum else low
+        if math.isfinite(end):
+            found[f"{'max' if is_maximum else 'min'}_{measure.name}"] = _rounded(end, is_maximum)
+    return found
+
+
+def lines(audit: Audit) -> Iterator[str]:
+    """Yield a marker and a TOML table with the suggested limits, or why there are none."""
+    bounds = suggested(audit)
+    if not bounds:
+        why = audit.partial and "the audit is partial"
+        yield f"no limits to start from: {why or 'too few images for intervals'}"
+        return
+    yield "limits to start from (the ends of the 95 % intervals), for a test:"
+    yield f"  @pytest.mark.pan({', '.join(f'{name}={bound}' for name, bound in bounds.items())})"
+    yield "or for every audit, in pyproject.toml:"
+    yield "  [tool.pan.limits]"
+    yield from (f"  {name} = {bound}" for name, bound in bounds.items())
+
+
+def _rounded(value: float, up: bool) -> str:
+    """Return a number of two significant digits, not below the value (``up``) or not above it."""
+    exact = Decimal(value)
+    if not exact:
+        return "0.0"
+    unit = Decimal(1).scaleb(exact.adjusted() - 1)
+    rounded = exact.quantize(unit, ROUND_CEILING if up else ROUND_FLOOR)
+    return str(float(rounded))
