@@ -190,6 +190,23 @@ def compare(before: Path, after: Path, audit: str, tolerance: float) -> None:
 
 
 @main.command()
+@click.argument("report", type=click.Path(path_type=Path))
+@click.option("--audit", metavar="NAME", default="", help="Suggest for this model only.")
+def suggest(report: Path, audit: str) -> None:
+    """Print limits to start from, just above what the audits of a JSON REPORT measured.
+
+    The exit code is 1 if there are none, because the report has no audit with intervals.
+    """
+    from pytest_pan.verdicts import suggestions
+
+    audits = reading.read(report).audits()
+    chosen = [each for each in audits if audit in ("", each.model["name"])]
+    for each in chosen:
+        click.echo("\n".join(map(tables.printable, suggestions.lines(each))))
+    sys.exit(0 if any(map(suggestions.suggested, chosen)) else 1)
+
+
+@main.command()
 @click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "out", metavar="OUT", required=True, type=click.Path(path_type=Path))
 @click.option("--html", metavar="OUT", type=click.Path(path_type=Path), help="Also write HTML.")

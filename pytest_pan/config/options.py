@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 LIMIT = "--pan-limit"
 UPDATE = "--pan-update-baseline"
+SUGGEST = "--pan-suggest"
 
 
 def update_command(folder: str) -> str:

@@ -7,6 +7,7 @@ from inspect import signature
 
 import pytest
 
+from pytest_pan.config.options import SUGGEST
 from pytest_pan.config.pyproject import Declared, model_table
 from pytest_pan.engine.audits import Ledger
 from pytest_pan.instrument.ranks import launched
@@ -40,6 +41,7 @@ from pytest_pan.records.audit import Audit, Settings
 from pytest_pan.records.completeness import count_requests
 from pytest_pan.records.errors import ConfigError
 from pytest_pan.records.text import escaped
+from pytest_pan.verdicts import suggestions
 
 _INDEX = pytest.StashKey[int]()
 """Index of an item among the collected ones, which all xdist workers have in the same order."""
@@ -220,6 +222,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def _prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     ledger = config.stash.get(requests.LEDGER, None)
     global_limits = config.stash[requests.DECLARED].global_limits
+    suggests = config.getoption("pan_suggest")
+    if ledger is not None and suggests:
+        ledger.need(suggestions.PROBES)
     for item in items:
         declared = (item.limit,) if isinstance(item, DeclaredLimit) else ()
         is_marked = not declared and item.get_closest_marker("pan") is not None
@@ -227,11 +232,11 @@ def _prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
         if ledger is not None:
             ledger.need(probes_for(limits))
             baselines.require(limits, ledger.baselines)
-        if is_marked and not limits and not _uses_audit(item):
+        if is_marked and not limits and not _uses_audit(item) and not suggests:
             raise pytest.UsageError(
                 f"marker of {item.nodeid}: pan has no limit, so it checks nothing, got none; "
                 "allowed: a limit such as max_pan_fraction=0.03, or none if the test takes the "
-                "fixture pan_audit"
+                f"fixture pan_audit. {SUGGEST} prints limits to start from."
             )
         requester = _requester(item)
         if not requester:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pytest_pan.config.options import LIMIT, SETTINGS, UPDATE
+from pytest_pan.config.options import LIMIT, SETTINGS, SUGGEST, UPDATE
 
 if TYPE_CHECKING:
     import pytest
@@ -59,6 +59,14 @@ def add(parser: pytest.Parser) -> None:
         default=[],
         help="limit for all declared models and all tests marked pan, e.g. "
         "max_pan_fraction=0.03, max_pan_fraction[features.1.*]=0.2; repeatable",
+    )
+    group.addoption(
+        SUGGEST,
+        action="store_true",
+        dest="pan_suggest",
+        default=False,
+        help="after the audits, print limits just above what was measured, to start from; runs "
+        "audits like --pan-audit, also of tests marked pan without a limit",
     )
     for option in SETTINGS:
         if option.cli:

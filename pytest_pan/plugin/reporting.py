@@ -22,6 +22,7 @@ from pytest_pan.records.audit import Audit
 from pytest_pan.records.completeness import Collected, RunSummary, summarize
 from pytest_pan.records.limits import Limit
 from pytest_pan.records.text import escaped
+from pytest_pan.verdicts import suggestions
 from pytest_pan.verdicts.unchecked import NO_AUDIT, RunScope, unchecked_errors
 
 COLLECTED = "pan_collected"
@@ -263,6 +264,10 @@ class Controller:
         summary = self._summary()
         is_short = summary.missing or summary.excluded()
         terminalreporter.write_line(summary.line(), **({"yellow": True} if is_short else {}))
+        if terminalreporter.config.getoption("pan_suggest"):
+            for audit in self._audits:
+                for line in suggestions.lines(audit):
+                    terminalreporter.write_line(text.line(line))
         for line in (*self._unchecked, *self._baseline_errors):
             terminalreporter.write_line(f"ERROR: {escaped(line)}", red=True)
         for line in self._report_lines:

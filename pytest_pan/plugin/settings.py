@@ -30,7 +30,7 @@ def is_active(config: pytest.Config) -> bool:
         in_ini = config.getini("pan_audit")
     except (TypeError, ValueError, pytest.UsageError) as error:
         raise _wrong(in_ini_file(config, "pan_audit"), str(error), "true, false") from None
-    return bool(config.getoption("pan_audit") or in_ini)
+    return bool(config.getoption("pan_audit") or config.getoption("pan_suggest") or in_ini)
 
 
 def torchrun_rank(config: pytest.Config) -> int:

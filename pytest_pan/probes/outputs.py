@@ -182,10 +182,10 @@ def _shares(reading: Reading) -> Tensor | None:
     """Return class probabilities (N, K) or (N, K, H, W) float64; None without classes."""
     if reading.classes is None or reading.logits is None:
         return None
-    shares: Tensor = reading.logits.double()
-    if reading.form == "logits":
-        return shares.sigmoid() if reading.each else shares.softmax(1)
-    return shares
+    values: Tensor = reading.logits.double()
+    if reading.form != "logits":
+        return values
+    return torch.sigmoid(values) if reading.each else torch.softmax(values, 1)
 
 
 def divergences(before: Reading, after: Reading) -> Tensor | None:

@@ -63,6 +63,8 @@ class Measure:
     empty if it has one."""
     undefined: str = "no layer was examined"
     """Why its value may be undefined."""
+    is_suggested: bool = False
+    """Whether a team that starts without limits is shown one for it."""
     is_headline: bool = False
     """Whether a table of several models has a column for it."""
 

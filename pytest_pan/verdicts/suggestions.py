@@ -9,6 +9,11 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pytest_pan.probes import table
 from pytest_pan.records.audit import Audit
 
+PROBES = tuple(
+    probe.name for probe in table.PROBES if any(each.is_suggested for each in probe.measures)
+)
+"""Probes whose measures have suggested limits."""
+
 
 def suggested(audit: Audit) -> dict[str, str]:
     """Return a bound, as text, by keyword such as ``max_pan_fraction``.
@@ -33,16 +38,17 @@ def suggested(audit: Audit) -> dict[str, str]:
 
 def lines(audit: Audit) -> Iterator[str]:
     """Yield a marker and a TOML table with the suggested limits, or why there are none."""
-    bounds = suggested(audit)
+    bounds, name = suggested(audit), audit.model["name"]
     if not bounds:
-        why = audit.partial and "the audit is partial"
-        yield f"no limits to start from: {why or 'too few images for intervals'}"
+        why = "the audit is partial" if audit.partial else "no interval, too few images"
+        yield f"{name}: no limits to start from: {why}"
         return
-    yield "limits to start from (the ends of the 95 % intervals), for a test:"
-    yield f"  @pytest.mark.pan({', '.join(f'{name}={bound}' for name, bound in bounds.items())})"
-    yield "or for every audit, in pyproject.toml:"
+    arguments = ", ".join(f"{limit}={bound}" for limit, bound in bounds.items())
+    yield f"{name}: limits to start from, the ends of the 95 % intervals; for a test:"
+    yield f"  @pytest.mark.pan({arguments})"
+    yield "or for all audits, in pyproject.toml:"
     yield "  [tool.pan.limits]"
-    yield from (f"  {name} = {bound}" for name, bound in bounds.items())
+    yield from (f"  {limit} = {bound}" for limit, bound in bounds.items())
 
 
 def _rounded(value: float, up: bool) -> str:

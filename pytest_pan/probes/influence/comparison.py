@@ -267,11 +267,9 @@ class Comparison:
         """Return the intervals over images of this plan's figures, by measure."""
         ends: dict[str, Interval] = {}
         if found is not None:
-            _, share = found.shifted(SHIFTED, self.least_support)
             ends["log_odds_shift"] = _non_negative(found.largest(self.least_support))
             ends["mean_log_odds_shift"] = _non_negative(found.mean())
-            low, high = _non_negative(share)
-            ends["shifted_fraction"] = min(low, 1.0), min(high, 1.0)
+            ends["shifted_fraction"] = self._share_shifted(found)
         if tally.divergences:
             low, high = intervals.of_mean(*self._with_units(tally.divergences))
             ends["prediction_divergence"] = low, min(high, 1.0)
@@ -287,6 +285,23 @@ class Comparison:
             groups = subsamples.group_of(units, self._seed)
             ends["sample_influence"] = intervals.of_quantile(moved, groups, 0.99)
         return ends
+
+    def _share_shifted(self, found: odds.Odds) -> Interval:
+        """Return the interval of the share of shifted classes.
+
+        If all subsamples agree, it covers the classes whose own intervals contain the threshold.
+        """
+        low, high = _non_negative(found.shifted(SHIFTED, self.least_support)[1])
+        if low < high:
+            return min(low, 1.0), min(high, 1.0)
+        least, most = (end[self._supported] for end in found.intervals)
+        surely, maybe = (least > SHIFTED) | (most < -SHIFTED), (most > SHIFTED) | (least < -SHIFTED)
+        count = max(len(least), 1)
+        return min(low, float(surely.sum()) / count), max(high, float(maybe.sum()) / count)
+
+    @property
+    def _supported(self) -> Tensor:
+        return self._counts.sums.total >= self.least_support
 
     def _with_units(self, values: dict[int, float]) -> tuple[Tensor, Tensor]:
         """Return values in the order of the images, and the units of these: (N,) twice."""

@@ -47,6 +47,7 @@ MEASURES: tuple[Measure, ...] = (
         meaning="Mean |log-odds| of all classes, weighted by their support.",
         needs=_CLASSES,
         is_headline=True,
+        is_suggested=True,
     ),
     Measure(
         name="log_odds_ratio",
@@ -57,6 +58,7 @@ MEASURES: tuple[Measure, ...] = (
         "move the odds: mean_log_odds_shift divided by its mean over the draws.",
         derived_from="mean_log_odds_shift",
         needs=f"{_CLASSES}, and random draws that change the odds",
+        is_suggested=True,
     ),
     Measure(
         name="prediction_divergence",
@@ -84,6 +86,7 @@ MEASURES: tuple[Measure, ...] = (
         source="this project",
         meaning="Share of the supported classes whose odds change by more than 7 %.",
         needs=f"{_CLASSES}, and a class with support",
+        is_suggested=True,
     ),
     Measure(
         name="prediction_flips",
@@ -112,6 +115,7 @@ MEASURES: tuple[Measure, ...] = (
         is_signed=True,
         uses_labels=True,
         needs="labels of the model's classes, and a PAN that can be swapped",
+        is_suggested=True,
     ),
     Measure(
         name="pan_floor",

@@ -17,7 +17,7 @@ from pytest_pan.probes.influence.records import Influence, InfluenceFindings
 from pytest_pan.probes.influence.samples import Affected, affected, class_name
 from pytest_pan.probes.probe import Page
 from pytest_pan.records.audit import Audit
-from pytest_pan.records.measures import Control
+from pytest_pan.records.measures import Control, Measured
 
 PICTURES = (400_000, 200_000, 100_000, 0)
 """Characters of thumbnails on a page, one limit per level; the audits share them."""
@@ -118,15 +118,29 @@ def lines(audit: Audit) -> Iterator[str]:
     outputs = f"; outputs: {found[0].outputs}" if found[0].outputs else ""
     plan = found[0].plan.name
     yield f"with the padding of the PANs swapped ({plan}; random draws: {draws}{outputs}):"
-    for measure in MEASURES:
-        measured = audit.measures.get(measure.name)
-        if measured is None or measure.derived_from:
-            continue
+    shown = [
+        (measure, measured)
+        for measure in MEASURES
+        if (measured := audit.measures.get(measure.name)) and not measure.derived_from
+    ]
+    width = max((len(measure.name) for measure, _ in shown), default=0)
+    for measure, measured in shown:
         control = measured.control
         others = ""
         if control is not None and control.draws:
             others = "  random neurons " + ", ".join(map(measure.text, control.draws))
-        yield f"  {measure.name:<17} {measure.text(measured.value):>8}{others}"
+        yield f"  {measure.name:<{width}} {measure.text(measured.value):>8}{others}"
+    if ratio := audit.measures.get("log_odds_ratio"):
+        yield f"  {ratio_text(ratio)}"
+
+
+def ratio_text(ratio: Measured) -> str:
+    """Return how many times as far as random neurons the PANs move the odds, and at least."""
+    least = f", at least {ratio.interval[0]:.2g}" if ratio.interval else ""
+    return (
+        "the PANs move the odds of classes "
+        f"{ratio.value:.2g} times as far as random neurons of the same layers{least}"
+    )
 
 
 def view(audit: Audit, page: Page) -> View | None:

@@ -18,6 +18,7 @@ MEASURES = (
         meaning="Padding aware neurons as a share of the neurons examined.",
         per_site="the same share within the layer",
         counts_pans=True,
+        is_suggested=True,
         is_headline=True,
     ),
     Measure(
