@@ -199,7 +199,7 @@ def divergences(before: Reading, after: Reading) -> Tensor | None:
         return None
     middle = (pair[0] + pair[1]) / 2
     entropy = [torch.special.entr(each).sum(1) for each in (middle, *pair)]
-    apart = (entropy[0] - (entropy[1] + entropy[2]) / 2) / math.log(2)
+    apart: Tensor = (entropy[0] - (entropy[1] + entropy[2]) / 2) / math.log(2)
     return apart.clamp(0, 1).reshape(len(apart), -1).mean(1).cpu()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from scipy import special
 from torch import Tensor
@@ -42,8 +43,12 @@ def of_share(values: Tensor, units: Tensor) -> Interval:
     Clopper and Pearson's, of as many independent images as give the same standard error (Korn and
     Graubard 1998). It has no width nowhere: what no image shows is not excluded.
     """
-    share, images = float(values.double().mean()), _independent(values.double(), units)
-    ones = share * images
+    images = _independent(values.double(), units)
+    return of_proportion(float(values.double().mean()) * images, images)
+
+
+def of_proportion(ones: float, images: float) -> Interval:
+    """Return Clopper and Pearson's interval of a proportion; the numbers need not be whole."""
     low = float(special.betaincinv(ones, images - ones + 1, _TAIL)) if ones > 0 else 0.0
     high = float(special.betaincinv(ones + 1, images - ones, 1 - _TAIL)) if ones < images else 1.0
     return low, high
@@ -73,22 +78,23 @@ def max_unseen_share(images: int) -> float:
     return float(1 - _TAIL ** (1 / images))
 
 
-def of_quantile(values: Tensor, groups: Tensor, share: float) -> Interval:
-    """Return the interval of an extreme quantile: values (N,), groups of the images (N,).
+def of_quantile(values: Tensor, units: Tensor, share: float) -> Interval | None:
+    """Return the interval of a quantile between two of the values: (N,), units (N,).
 
-    Uses subsamples (:mod:`pytest_pan.stats.subsamples`), because bootstrap samples repeat the
-    largest values and never exceed them.
+    The number of images above the quantile is binomial whatever the distribution of the values
+    (order statistics; Conover 1999, section 3.2), of as many independent images as give the same
+    standard error. None where these are too few for an upper end: below 368 for the 99th
+    percentile.
     """
-
-    def figures(plan: list[subsamples.Subsample]) -> Tensor:
-        chosen = [values[torch.isin(groups, torch.tensor(part))] for part in plan]
-        found = [quantile(subsample.double(), share) for subsample in chosen]
-        return torch.tensor(found, dtype=torch.float64)
-
-    whole = torch.tensor(quantile(values.double(), share), dtype=torch.float64)
-    by_half, by_quarter = figures(subsamples.halves()), figures(subsamples.quarters())
-    low, high = subsamples.interval(Figures(whole, by_half, by_quarter))
-    return float(low), float(high)
+    ordered = values.double().sort().values
+    above = (ordered > quantile(ordered, share)).double()
+    images = math.floor(_independent(above, units[values.argsort()]))
+    at_most = special.bdtr(np.arange(images + 1), images, share)
+    low, high = np.searchsorted(at_most, [_TAIL, 1 - _TAIL]).tolist()
+    if not low or high >= images:
+        return None
+    first, last = (low - 1) * len(values) // images, -(-high * len(values) // images)
+    return float(ordered[first]), float(ordered[min(last, len(values) - 1)])
 
 
 def of_largest_sum(values: Tensor, units: Tensor, *, seed: int) -> Interval:

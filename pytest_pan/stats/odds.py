@@ -124,19 +124,6 @@ class Odds:
 
         return self._ratios.combined(self._support, figure)
 
-    def shifted(self, threshold: float, support: float) -> tuple[Figures, Figures]:
-        """Return how many classes with that support have |log-odds| above the threshold: (), and
-        their share of such classes.
-        """
-
-        def count(ratios: Tensor, sums: Tensor) -> Tensor:
-            return ((ratios.abs() > threshold) & (sums >= support)).sum(-1).double()
-
-        def share(ratios: Tensor, sums: Tensor) -> Tensor:
-            return count(ratios, sums) / (sums >= support).sum(-1).clamp(min=1)
-
-        return tuple(self._ratios.combined(self._support, each) for each in (count, share))  # type: ignore[return-value]
-
 
 def _log_ratio(above: Tensor, below: Tensor, unknown: Tensor) -> Tensor:
     ratio = above.clamp(min=_LEAST).log() - below.clamp(min=_LEAST).log()

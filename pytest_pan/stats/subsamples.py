@@ -12,6 +12,8 @@ The means over quarters and halves, and the figure on all images, show the trend
 is proportional to 1/n. Extrapolating the least-squares line through the three to 1/n = 0 gives the
 value for very many images: whole - (quarters - halves) / 2. An interval reaches from there to the
 figure itself, and by the spread beyond both: it holds what any larger number of images would give.
+A mean of absolute values has a slower trend: where the noise exceeds the values, it shrinks as the
+noise does, with 1/sqrt(n), and whole - (quarters - halves) / (2 - sqrt(2)) is the value.
 
 The unit of sampling may be larger than an image: crops of one photograph go together.
 """
@@ -114,13 +116,14 @@ def halves(pairs: int = MOST_PAIRS) -> list[Subsample]:
     ]
 
 
-def interval(figures: Figures) -> tuple[Tensor, Tensor]:
+def interval(figures: Figures, power: float = 1.0) -> tuple[Tensor, Tensor]:
     """Return the 95 % interval of the value for any larger number of images: (...) twice.
 
-    There is one degree of freedom per pair of halves, since a complement adds little information
-    if the figure is nearly a sum over images.
+    The trend shrinks with the number of images to this power. There is one degree of freedom per
+    pair of halves, since a complement adds little information if the figure is nearly a sum over
+    images.
     """
     whole, by_half = figures.whole, figures.halves
-    trend = (figures.quarters.mean(0) - by_half.mean(0)) / 2
+    trend = (figures.quarters.mean(0) - by_half.mean(0)) / (4**power - 2**power)
     margin = _QUANTILES[len(by_half) // 2 - 1] * by_half.std(0)
     return whole - trend.clamp(min=0) - margin, whole - trend.clamp(max=0) + margin

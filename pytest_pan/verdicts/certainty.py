@@ -70,12 +70,13 @@ def _decide_without_interval(audit: Audit, limit: Limit, value: float) -> Decisi
     groups = audit.images.get("groups")
     if measure.no_interval:
         return Decision("inconclusive", basis=f"no interval: {measure.no_interval}")
-    if LEAST_IMAGES < measure.least_images > images and not limit.target:
+    if measure.least_images > LEAST_IMAGES and not limit.target:
+        given = plural(images, "image") + ("" if groups is None else f" in {groups} groups")
         return Decision(
             "inconclusive",
-            more_images=measure.least_images - images,
-            basis=f"no interval: {plural(images, 'image')}, at least {measure.least_images} are "
-            "needed for one that holds",
+            more_images=max(measure.least_images - images, 0) or None,
+            basis=f"no interval: {given}, at least {measure.least_images} are needed for one that "
+            "holds",
         )
     if images >= LEAST_IMAGES and groups is not None and groups < LEAST_UNITS:
         basis = f"no interval: {plural(groups, 'group')} of images, at least {LEAST_UNITS} needed"

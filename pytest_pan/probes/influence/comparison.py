@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pytest_pan.instrument.processes import Processes
 from pytest_pan.probes import outputs
-from pytest_pan.probes.influence.records import SHIFTED, Influence, Sample
+from pytest_pan.probes.influence.records import Influence, Sample
 from pytest_pan.probes.influence.tallies import Tally, correct, count_top5_correct, in_order
 from pytest_pan.probes.observer import Pass
 from pytest_pan.probes.outputs import Reading
@@ -18,7 +18,6 @@ from pytest_pan.records.errors import InputError
 from pytest_pan.records.measures import Interval
 from pytest_pan.records.plans import Plan
 from pytest_pan.stats import controls, intervals, odds, subsamples
-from pytest_pan.stats.subsamples import Figures
 
 
 @dataclass
@@ -267,9 +266,9 @@ class Comparison:
         """Return the intervals over images of this plan's figures, by measure."""
         ends: dict[str, Interval] = {}
         if found is not None:
-            ends["log_odds_shift"] = _non_negative(found.largest(self.least_support))
-            ends["mean_log_odds_shift"] = _non_negative(found.mean())
-            ends["shifted_fraction"] = self._share_shifted(found)
+            ends |= self._of_largest(found)
+            low, high = (float(end) for end in subsamples.interval(found.mean(), power=0.5))
+            ends["mean_log_odds_shift"] = max(low, 0.0), high
         if tally.divergences:
             low, high = intervals.of_mean(*self._with_units(tally.divergences))
             ends["prediction_divergence"] = low, min(high, 1.0)
@@ -282,36 +281,26 @@ class Comparison:
             ends["accuracy_drop"] = intervals.of_difference(*self._with_units(tally.losses))
         if tally.affected.distances:
             moved, units = self._with_units(tally.affected.distances)
-            groups = subsamples.group_of(units, self._seed)
-            ends["sample_influence"] = intervals.of_quantile(moved, groups, 0.99)
+            of_moved = intervals.of_quantile(moved, units, 0.99)
+            ends |= {"sample_influence": of_moved} if of_moved else {}
         return ends
 
-    def _share_shifted(self, found: odds.Odds) -> Interval:
-        """Return the interval of the share of shifted classes.
+    def _of_largest(self, found: odds.Odds) -> dict[str, Interval]:
+        """Return the interval of the largest |log-odds| of a supported class, if there is one.
 
-        If all subsamples agree, it covers the classes whose own intervals contain the threshold.
+        If each class lies in its interval, the largest lies between the largest ends.
         """
-        low, high = _non_negative(found.shifted(SHIFTED, self.least_support)[1])
-        if low < high:
-            return min(low, 1.0), min(high, 1.0)
-        least, most = (end[self._supported] for end in found.intervals)
-        surely, maybe = (least > SHIFTED) | (most < -SHIFTED), (most > SHIFTED) | (least < -SHIFTED)
-        count = max(len(least), 1)
-        return min(low, float(surely.sum()) / count), max(high, float(maybe.sum()) / count)
-
-    @property
-    def _supported(self) -> Tensor:
-        return self._counts.sums.total >= self.least_support
+        low, high = (end[self._counts.sums.total >= self.least_support] for end in found.intervals)
+        known = ~low.isnan()
+        if not known.any():
+            return {}
+        low, high = low[known], high[known]
+        nearest = torch.maximum(low, -high).clamp(min=0).max()
+        return {"log_odds_shift": (float(nearest), float(torch.maximum(-low, high).max()))}
 
     def _with_units(self, values: dict[int, float]) -> tuple[Tensor, Tensor]:
         """Return values in the order of the images, and the units of these: (N,) twice."""
         return in_order(values), torch.tensor([self._counts.units[i] for i in sorted(values)])
-
-
-def _non_negative(figures: Figures) -> Interval:
-    """Return the subsample interval of non-negative figures, cut off at 0."""
-    low, high = (max(float(end), 0.0) for end in subsamples.interval(figures))
-    return low, high
 
 
 def _sample(index: int, distance: float, data: object) -> Sample:

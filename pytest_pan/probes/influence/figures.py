@@ -13,6 +13,7 @@ from pytest_pan.probes.influence.records import SHIFTED, Influence
 from pytest_pan.records.measures import Control, Interval, Measured
 from pytest_pan.records.neurons import Neuron
 from pytest_pan.records.text import plural
+from pytest_pan.stats import intervals
 from pytest_pan.stats.controls import LEAST_DRAWS
 
 
@@ -38,7 +39,7 @@ def output_measures(
             _with_classes(largest, pan, draws, classes, support),
             controlled("mean_log_odds_shift", figure=_mean_shift),
             controlled("prediction_divergence", figure=_divergence),
-            *_shifted(pan, support, comparison.least_support),
+            _shifted(pan, support, comparison.least_support),
         ]
         measured += _excesses(measured, comparison, places)
     if pan.prediction_flips is not None:
@@ -91,14 +92,9 @@ def _supported(influence: Influence, support: Sequence[float], least: float) -> 
     return [value for value, mass in pairs if mass >= least and not math.isnan(value)]
 
 
-def _shifted(pan: Influence, support: Sequence[float], least: float) -> Iterator[Measured]:
-    """Yield how many supported classes shift, and their share of these."""
-    known = _supported(pan, support, least)
-    count = sum(abs(value) > SHIFTED for value in known)
-    yield Measured(measure="classes_shifted", value=float(count))
-    if known:
-        ends = pan.intervals.get("shifted_fraction")
-        yield Measured(measure="shifted_fraction", value=count / len(known), interval=ends)
+def _shifted(pan: Influence, support: Sequence[float], least: float) -> Measured:
+    count = sum(abs(value) > SHIFTED for value in _supported(pan, support, least))
+    return Measured(measure="classes_shifted", value=float(count))
 
 
 def _with_classes(
@@ -179,13 +175,17 @@ def _drop(influence: Influence) -> float:
 
 def origin_measures(neurons: Sequence[Neuron], origins: Origins) -> list[Measured]:
     """Return the measures of the PANs' origins, and the floor."""
-    count, floor, intervals = len(neurons), origins.floor(), origins.intervals(neurons)
+    count, floor = len(neurons), origins.floor()
     shares = {
         "nascent_fraction": sum(bool(neuron.nascent) for neuron in neurons),
         "downstream_fraction": sum(bool(neuron.downstream) for neuron in neurons),
     }
     measured = [
-        Measured(measure=name, value=part / count if count else 0.0, interval=intervals.get(name))
+        Measured(
+            measure=name,
+            value=part / count if count else 0.0,
+            interval=intervals.of_proportion(part, count) if count else None,
+        )
         for name, part in shares.items()
     ]
     if floor.neurons:
@@ -216,8 +216,8 @@ def output_notes(found: Sequence[Influence], comparison: Comparison) -> list[str
         least = comparison.least_support
         notes.append(
             f"{rare} of {len(pan.log_odds):,} classes have little support, less than {least:g} "
-            "(the sum of their probabilities over all images): log_odds_shift, classes_shifted and "
-            "shifted_fraction leave them out"
+            "(the sum of their probabilities over all images): log_odds_shift and classes_shifted "
+            "leave them out"
         )
     if "probabilities" in pan.outputs:
         notes.append(f"the outputs are {pan.outputs} already: no softmax or sigmoid was applied")

@@ -23,7 +23,6 @@ MEASURES: tuple[Measure, ...] = (
         "0.05 is about 5 %.",
         per_class=True,
         needs=_CLASSES,
-        least_images=160,
         undefined=_FEW_CLASSES,
         is_headline=True,
     ),
@@ -77,16 +76,7 @@ MEASURES: tuple[Measure, ...] = (
         meaning="Supported classes whose odds change by more than 7 %.",
         needs=_CLASSES,
         no_interval="the number grows with that of the supported classes, and so with that of the "
-        "images; limit shifted_fraction instead",
-    ),
-    Measure(
-        name="shifted_fraction",
-        unit="fraction",
-        better="lower",
-        source="this project",
-        meaning="Share of the supported classes whose odds change by more than 7 %.",
-        needs=f"{_CLASSES}, and a class with support",
-        is_suggested=True,
+        "images; limit mean_log_odds_shift instead",
     ),
     Measure(
         name="prediction_flips",
@@ -104,7 +94,7 @@ MEASURES: tuple[Measure, ...] = (
         source=_PREDICTIONS,
         meaning="99th percentile over images of the L1 distance between the logits.",
         needs="a PAN that can be swapped",
-        least_images=160,
+        least_images=368,
     ),
     Measure(
         name="accuracy_drop",

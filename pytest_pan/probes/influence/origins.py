@@ -24,12 +24,11 @@ from pytest_pan.probes.influence.own_padding import OwnPadding
 from pytest_pan.probes.observer import Units
 from pytest_pan.probes.pans import subsampling
 from pytest_pan.probes.pans.detection import finite_statistics
-from pytest_pan.records.measures import LEAST_IMAGES, Interval
+from pytest_pan.records.measures import Interval
 from pytest_pan.records.neurons import Neuron, Side
 from pytest_pan.records.sites import Site
-from pytest_pan.stats import labels, subsamples
+from pytest_pan.stats import labels
 from pytest_pan.stats.ks import KS
-from pytest_pan.stats.subsamples import Subsample
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,36 +182,6 @@ class Origins:
             interval=stability.intervals.get("pan_fraction"),
         )
 
-    def intervals(self, neurons: Sequence[Neuron]) -> dict[str, Interval]:
-        """Return the intervals of the shares of nascent and downstream PANs, by measure."""
-        units = self._units.of(0, self._own.images)
-        pair_of_states = self._own, self._earlier
-        if not neurons or any(subsampling.why_not(each, units) for each in pair_of_states):
-            return {}
-        groups = subsamples.group_of(units, self._seed)
-        whole, by_site, plan = [], [], subsampling.subsample_plan(self._own.images)
-        for site in dict.fromkeys(neuron.site for neuron in neurons):
-            pair = [states.by_site[site] for states in pair_of_states]
-            if min(state.images for state in pair) < LEAST_IMAGES:
-                return {}
-            channels = torch.arange(len(self._channels[site]), device=self._channels[site].device)
-            own, earlier = (
-                subsampling.pan_sides(state, channels, plan, self._theta, groups).cpu()
-                for state in pair
-            )
-            pans = [neuron for neuron in neurons if neuron.site == site]
-            in_type = torch.tensor([[side in neuron.type for neuron in pans] for side in Side])
-            consumed = torch.tensor([side in _consuming(self._sites[site]) for side in Side])
-            nascent = (in_type & ~own & consumed[:, None]).any(1)
-            downstream = (in_type & own & ~earlier).any(1)
-            by_site.append(torch.stack([nascent, downstream]))
-            whole += [(bool(neuron.nascent), bool(neuron.downstream)) for neuron in pans]
-        masks, full = torch.cat(by_site, 2), torch.tensor(whole)
-        return {
-            name: _share_interval(full[:, at], masks[at], plan)
-            for at, name in enumerate(("nascent_fraction", "downstream_fraction"))
-        }
-
     def _all_sides(self, states: States) -> dict[str, list[Side]]:
         """Return the PAN sides of each channel by site, without sites with non-finite values."""
         return {
@@ -228,21 +197,6 @@ class Origins:
             for state in states.examined()
         }
         return {site: ks for site, ks in found.items() if ks is not None}
-
-
-def _share_interval(whole: Tensor, masks: Tensor, plan: Sequence[Subsample]) -> Interval:
-    """Return the interval of the share of PANs that have a property: whole (K,), masks (S, K).
-
-    It has no width only if each PAN has the property in all subsamples or in none; else it is at
-    least one PAN wide on each side, and holds the share.
-    """
-    share, count = float(whole.double().mean()), len(whole)
-    low, high = subsampling.share_interval(share, masks.double().mean(1), plan)
-    if bool((masks == whole).all()):
-        return share, share
-    if high - low < 2 / count:
-        return max(min(low, share - 1 / count), 0.0), min(max(high, share + 1 / count), 1.0)
-    return low, high
 
 
 def _consuming(site: Site) -> Side:

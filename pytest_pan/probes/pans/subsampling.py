@@ -159,19 +159,6 @@ def pan_sides(
     return torch.cat(blocks, 2)
 
 
-def share_interval(whole: float, values: Tensor, plan: Sequence[Subsample]) -> Interval:
-    """Return the interval of a share, given its value on all images and in subsamples (S,)."""
-    found = subsamples.interval(
-        Figures(
-            torch.tensor(whole, dtype=torch.float64),
-            values[has_groups(plan, 4)],
-            values[has_groups(plan, 2)],
-        )
-    )
-    low, high = (float(end.clamp(0, 1)) for end in found)
-    return low, high
-
-
 def has_groups(plan: Sequence[Subsample], groups: int) -> Tensor:
     """Return which subsamples consist of that many groups: (S,) bool."""
     return torch.tensor([len(part) == groups for part in plan])
