@@ -47,7 +47,7 @@ def test_the_last_line_and_the_exit_code_follow_the_option(
     result.stdout.fnmatch_lines(
         [
             "  INCONCLUSIVE pan_count 6 (max 10)  marker of *",
-            "    95 % interval * to 15 contains the limit; * more images would decide it",
+            "    95 % interval 0 to 1? contains the limit; * more images would decide it",
         ]
     )
     result.stdout.fnmatch_lines(["  PASS pan_count 6 (max 15)  marker of *"])

@@ -17,16 +17,23 @@ from pytest_pan.verdicts.certainty import more_images
 from pytest_pan.verdicts.judge import explain, judge
 
 
-def audit(measured: Measured, images: int = 100) -> Audit:
+def audit(measured: Measured, images: int = 100, groups: int | None = None) -> Audit:
     site = make_site("conv", channels=20)
     made = make_audit("net", sites=[site], neurons=[make_neuron("conv", c) for c in range(5)])
     found = {**made.measures, measured.measure: measured}
-    return replace(made, measures=found, images={**made.images, "count": images})
+    shown = {**made.images, "count": images, "groups": groups}
+    return replace(made, measures=found, images=shown)
 
 
-def verdict(measured: Measured, keyword: str, bound: object, images: int = 100) -> Verdict:
+def verdict(
+    measured: Measured,
+    keyword: str,
+    bound: object,
+    images: int = 100,
+    groups: int | None = None,
+) -> Verdict:
     (limit,) = config_limits.limits(keyword, bound, origin="here")
-    (found,) = judge(audit(measured, images), [limit])
+    (found,) = judge(audit(measured, images, groups), [limit])
     return found
 
 
@@ -164,12 +171,25 @@ def test_no_number_of_images_is_named_for_a_count_of_images(name: str) -> None:
     assert "grows with the number of images (100)" in found.basis
 
 
-@pytest.mark.parametrize(("images", "said"), [(40, True), (160, False)])
-def test_an_interval_that_held_too_seldom_is_called_too_narrow(images: int, said: bool) -> None:
-    measured = Measured(measure="log_odds_shift", value=0.1, interval=(0.05, 0.2))
-    for bound in (0.01, 0.1, 1.0):
-        basis = verdict(measured, "max_log_odds_shift", bound, images).basis
-        assert ("(usually too narrow below 160 images)" in basis) == said
+@pytest.mark.parametrize("bound", [1, 10_000])
+def test_below_the_images_that_an_interval_needs_a_limit_names_how_many_more(bound: float) -> None:
+    measured = Measured(measure="sample_influence", value=100.0)
+    found = verdict(measured, "max_sample_influence", bound, 160)
+    assert (found.outcome, found.more_images) == ("inconclusive", 208)
+    assert "160 images, at least 368 are needed" in found.basis
+
+
+def test_a_count_that_no_interval_holds_names_what_to_limit_instead() -> None:
+    found = verdict(Measured(measure="classes_shifted", value=1), "max_classes_shifted", 100, 500)
+    assert found.outcome == "inconclusive"
+    assert "limit mean_log_odds_shift instead" in found.basis
+
+
+def test_images_of_few_photographs_decide_nothing() -> None:
+    measured = Measured(measure="pan_fraction", value=0.1)
+    found = verdict(measured, "max_pan_fraction", 0.9, 160, groups=15)
+    assert found.outcome == "inconclusive"
+    assert "15 groups of images, at least 16 needed" in found.basis
 
 
 @pytest.mark.parametrize(

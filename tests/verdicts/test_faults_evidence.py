@@ -84,22 +84,6 @@ def counted(value: float, interval: tuple[float, float] | None, count: int = 160
     return make_audit("net", images=images, measures={**audit.measures, "pan_count": measured})
 
 
-@pytest.mark.parametrize(
-    ("value", "why"),
-    [
-        (12.0, "the value 12 lies outside it: fewer images count too many; the interval "),
-        (5.0, "the value 5 lies outside it: fewer images count too few; the interval "),
-    ],
-)
-@pytest.mark.parametrize("bound", [3, 8, 20])
-def test_an_interval_without_its_own_figure_says_why(value: float, why: str, bound: int) -> None:
-    assert why in held(counted(value, (7.0, 10.0)), "max_pan_count", bound).basis
-
-
-def test_an_interval_with_its_figure_says_nothing_more() -> None:
-    assert "outside" not in held(counted(8, (7.0, 10.0)), "max_pan_count", 20).basis
-
-
 def test_a_bound_next_to_the_middle_of_a_huge_interval_is_no_overflow() -> None:
     verdict = held(counted(1e-200, (0.0, 1e150)), "max_pan_count", 5e149)
     assert verdict.outcome == "inconclusive"

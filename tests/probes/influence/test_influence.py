@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from pytest_pan import Audit, AuditError, audit
-from pytest_pan.probes.influence import comparison
 from pytest_pan.probes.table import read_audit
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest_pan.PanWarning")
@@ -281,14 +279,3 @@ def test_one_image_and_outputs_that_are_not_one_an_image() -> None:
     whole = nn.Sequential(Planted(), nn.Flatten(0), nn.Unflatten(0, (1, -1)))
     with pytest.raises(AuditError, match="not return one output per image, got 1 output for 32"):
         examined(whole, pictures())
-
-
-def test_where_all_subsamples_agree_classes_near_the_threshold_stay_open(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    ends = torch.tensor([0.05, 0.2, -0.3, -0.01]), torch.tensor([0.1, 0.3, -0.1, 0.01])
-    figures = [torch.tensor(2.0), torch.full((14,), 2.0), torch.full((4,), 2.0)]
-    monkeypatch.setattr(comparison.odds, "shifted", lambda *_: figures)
-    monkeypatch.setattr(comparison.odds, "log_odds_interval", lambda *_: ends)
-    some: Any = SimpleNamespace(_counts=SimpleNamespace(sums=()), sums=())
-    assert comparison.Comparison._classes_shifted(some, some) == (2.0, 3.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from nets import bright_images, conv, fifteen_types, missing
+from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from pytest_pan import Audit, audit
@@ -123,11 +124,12 @@ def test_the_origin_is_the_same_where_the_original_pass_runs_again(
     assert kept.influence == again.influence
 
 
-def test_shares_that_every_half_of_the_images_agrees_on_have_intervals_without_width() -> None:
+def test_shares_of_pans_have_the_exact_interval_of_as_many_draws() -> None:
     model = nn.Sequential(conv(missing("T")[None]), one_cell(1, 1))
     measures = examined(model, bright_images(count=40)).measures
-    assert measures["nascent_fraction"].interval == (0.5, 0.5)
-    assert measures["downstream_fraction"].interval == (0.5, 0.5)
+    ends = tuple(binomtest(1, 2).proportion_ci(method="exact"))
+    assert measures["nascent_fraction"].interval == pytest.approx(ends)
+    assert measures["downstream_fraction"].interval == pytest.approx(ends)
     assert measures["pan_floor"].interval == (0, 0)
 
 
