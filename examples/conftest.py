@@ -22,3 +22,9 @@ def pan_classes() -> object:
 @pytest.fixture(scope="session")
 def pan_images() -> TensorDataset:
     return networks.photographs(*networks.IMAGENET)
+
+
+@pytest.fixture(scope="session")
+def pan_groups() -> list[str]:
+    """Crops of one photograph are no independent images: intervals resample photographs."""
+    return networks.photograph_of_each_crop()

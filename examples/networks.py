@@ -41,7 +41,7 @@ def efficientnet_lite0() -> nn.Module:
 
 def photographs(mean: list[float], std: list[float]) -> TensorDataset:
     """160 images (3, 224, 224) with labels: eight random crops of each of twenty photographs."""
-    files = sorted(folder("foolbox").glob("data/imagenet_*.jpg"))  # imagenet_NUMBER_LABEL.jpg
+    files = photograph_files()
     crop = transforms.Compose(
         [
             transforms.RandomResizedCrop(224, antialias=True),
@@ -55,6 +55,15 @@ def photographs(mean: list[float], std: list[float]) -> TensorDataset:
         images = [crop(Image.open(file).convert("RGB")) for file in files for _ in range(CROPS)]
     labels = [int(file.stem.rpartition("_")[2]) for file in files for _ in range(CROPS)]
     return TensorDataset(torch.stack(images), torch.tensor(labels))
+
+
+def photograph_of_each_crop() -> list[str]:
+    """Name of the photograph that each of the images is a crop of, in their order."""
+    return [file.stem for file in photograph_files() for _ in range(CROPS)]
+
+
+def photograph_files() -> list[Path]:
+    return sorted(folder("foolbox").glob("data/imagenet_*.jpg"))  # imagenet_NUMBER_LABEL.jpg
 
 
 def folder(package: str) -> Path:
