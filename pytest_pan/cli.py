@@ -19,7 +19,7 @@ import click
 
 from pytest_pan.config.files import why_not_writable, write_text
 from pytest_pan.records.errors import ConfigError, PanError, shortened
-from pytest_pan.records.text import cut, plural
+from pytest_pan.records.text import cut, escaped, plural
 from pytest_pan.report import reading, tables
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def suggest(report: Path, audit: str) -> None:
     audits = reading.read(report).audits()
     chosen = [each for each in audits if audit in ("", each.model["name"])]
     for each in chosen:
-        click.echo("\n".join(map(tables.printable, suggestions.lines(each))))
+        click.echo("\n".join(map(escaped, suggestions.lines(each))))
     sys.exit(0 if any(map(suggestions.suggested, chosen)) else 1)
 
 

@@ -362,3 +362,10 @@ def test_importing_and_comparing_needs_neither_torch_nor_pytest(write: Write) ->
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "heavy: set()"
+
+
+def test_without_intervals_nothing_is_suggested_and_the_exit_code_is_1(write: Write) -> None:
+    result = run("suggest", write("a.json", make_audit("few"), make_audit("other")), "--audit=few")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("few: no limits to start from: no interval")
+    assert "other" not in result.stdout

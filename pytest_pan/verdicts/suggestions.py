@@ -19,7 +19,8 @@ def suggested(audit: Audit) -> dict[str, str]:
     """Return a bound, as text, by keyword such as ``max_pan_fraction``.
 
     It is the end of the measure's 95 % interval, rounded outwards to two digits: the same audit
-    passes. A measure without an interval gets none, nor does a partial audit.
+    passes. There is none for a measure without an interval or one that may be anything, and none
+    for a partial audit.
     """
     found: dict[str, str] = {}
     if audit.partial:
@@ -31,7 +32,8 @@ def suggested(audit: Audit) -> dict[str, str]:
         low, high = measured.interval
         is_maximum = measure.better == "lower"
         end = high if is_maximum else low
-        if math.isfinite(end):
+        bounds_nothing = measure.unit == "fraction" and is_maximum and end >= 1
+        if math.isfinite(end) and not bounds_nothing:
             found[f"{'max' if is_maximum else 'min'}_{measure.name}"] = _rounded(end, is_maximum)
     return found
 
@@ -40,7 +42,7 @@ def lines(audit: Audit) -> Iterator[str]:
     """Yield a marker and a TOML table with the suggested limits, or why there are none."""
     bounds, name = suggested(audit), audit.model["name"]
     if not bounds:
-        why = "the audit is partial" if audit.partial else "no interval, too few images"
+        why = "the audit is partial" if audit.partial else "no interval, or one that ends at 100 %"
         yield f"{name}: no limits to start from: {why}"
         return
     arguments = ", ".join(f"{limit}={bound}" for limit, bound in bounds.items())
@@ -53,7 +55,7 @@ def lines(audit: Audit) -> Iterator[str]:
 
 def _rounded(value: float, up: bool) -> str:
     """Return a number of two significant digits, not below the value (``up``) or not above it."""
-    exact = Decimal(value)
+    exact = Decimal(repr(value))
     if not exact:
         return "0.0"
     unit = Decimal(1).scaleb(exact.adjusted() - 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from commands import run
+from conftest import declare
 
 LIMITED = """
 import pytest
@@ -279,3 +281,19 @@ def test_the_marker_is_registered(repo: pytest.Pytester) -> None:
     repo.makepyfile(LIMITED.format(limits="max_pan_fraction=1.0"))
     repo.runpytest("--strict-markers", "--pan-audit").assert_outcomes(passed=1)
     repo.runpytest("--markers").stdout.fnmatch_lines(["@pytest.mark.pan(max_<measure>=*"])
+
+
+def test_the_marker_that_a_first_run_suggests_passes_in_the_next_one(repo: pytest.Pytester) -> None:
+    declare(repo, images="torch.cat([bright_images(56), striped_images(4)])")
+    repo.makepyfile(LIMITED.format(limits=""))
+    first = repo.runpytest("--pan-suggest", "--pan-report=json:first.json")
+    first.assert_outcomes(passed=1)
+    (marker,) = (line for line in first.stdout.lines if "@pytest.mark.pan(" in line)
+    assert "max_pan_fraction=" in marker
+    assert marker in run("suggest", repo.path / "first.json").stdout.splitlines()
+    repo.makepyfile(f"import pytest\n\n{marker.strip()}\ndef test_padding(): ...\n")
+    repo.runpytest("--pan-audit").assert_outcomes(passed=1)
+    repo.makepyfile(LIMITED.format(limits=""))
+    refused = repo.runpytest("--pan-audit")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    refused.stderr.fnmatch_lines(["*--pan-suggest prints limits to start from*"])

@@ -136,7 +136,11 @@ def lines(audit: Audit) -> Iterator[str]:
 
 def ratio_text(ratio: Measured) -> str:
     """Return how many times as far as random neurons the PANs move the odds, and at least."""
-    least = f", at least {ratio.interval[0]:.2g}" if ratio.interval else ""
+    least = ""
+    if ratio.interval:
+        low, high = ratio.interval
+        chance = " (1 is not excluded: it may be chance)" if low <= 1 <= high else ""
+        least = f", at least {low:.2g}{chance}"
     return (
         "the PANs move the odds of classes "
         f"{ratio.value:.2g} times as far as random neurons of the same layers{least}"
