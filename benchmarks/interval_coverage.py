@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.data import Subset, TensorDataset
 
 from pytest_pan import Audit, PanWarning, audit
 from pytest_pan.probes import table
@@ -47,7 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     make, norm = NETWORKS[options.network]
     networks.CROPS = options.crops
-    images = networks.photographs(*norm).tensors[0]
+    images = networks.photographs(*norm)
     run = Audits(make(), images, options.results)
     truth = run.of(0, len(images), DRAWS_OF_POOL)
     print(f"{options.network}, pool of {len(images)} images", flush=True)
@@ -63,7 +64,7 @@ def main() -> None:
 class Audits:
     """Audits of random subsets, kept in a file."""
 
-    def __init__(self, network: nn.Module, images: Tensor, results: Path | None) -> None:
+    def __init__(self, network: nn.Module, images: TensorDataset, results: Path | None) -> None:
         self._network, self._images, self._results = network, images, results
         lines = results.read_text().splitlines() if results and results.is_file() else []
         self._known = {(entry["number"], entry["size"]): entry for entry in map(json.loads, lines)}
@@ -72,11 +73,11 @@ class Audits:
         """Return the value and the interval of each sampled measure of the audit of a subset."""
         if (number, size) not in self._known:
             generator = torch.Generator().manual_seed(number)
-            some = torch.randperm(len(self._images), generator=generator)[:size]
+            some = torch.randperm(len(self._images), generator=generator)[:size].tolist()
             with warnings.catch_warnings(action="ignore", category=PanWarning):
                 found = audit(
                     self._network,
-                    self._images[some],
+                    Subset(self._images, some),
                     probes=("influence",),
                     draws=draws,
                     seed=number,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_pan.probes.influence.records import SHIFTED, Influence
+from pytest_pan.probes.influence.records import SHIFTED, Influence, class_label
 from pytest_pan.probes.influence.samples import class_name
 from pytest_pan.records.audit import Audit
 
@@ -56,10 +56,19 @@ def beyond(log_odds: Sequence[float]) -> list[int]:
     return [c for c, value in enumerate(log_odds) if abs(value) > SHIFTED]
 
 
+def supported(audit: Audit, count: int) -> list[int]:
+    """Return the classes with enough support; all of so many if no support is known."""
+    shift = audit.measures.get("log_odds_shift")
+    mass = {} if shift is None else shift.support
+    least = audit.settings.support
+    return [c for c in range(count) if mass.get(class_label(audit.classes, c), math.inf) >= least]
+
+
 def classes(audit: Audit, influence: Influence) -> tuple[Classes, ...]:
-    """Build both sides of the table: classes with odds below 1, and above 1."""
+    """Build both sides of the table: supported classes with odds below 1, and above 1."""
     ratios = influence.log_odds
-    found = sorted(beyond(ratios), key=lambda c: ratios[c])
+    known = set(supported(audit, len(ratios)))
+    found = sorted(known.intersection(beyond(ratios)), key=lambda c: ratios[c])
     sides = (
         (
             "Odds below 1: the padding is evidence for the class",

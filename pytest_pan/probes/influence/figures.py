@@ -9,7 +9,7 @@ from functools import partial
 
 from pytest_pan.probes.influence.comparison import Comparison
 from pytest_pan.probes.influence.origins import Origins
-from pytest_pan.probes.influence.records import SHIFTED, Influence
+from pytest_pan.probes.influence.records import SHIFTED, Influence, class_label
 from pytest_pan.records.measures import Control, Interval, Measured
 from pytest_pan.records.neurons import Neuron
 from pytest_pan.records.text import plural
@@ -192,11 +192,6 @@ def origin_measures(neurons: Sequence[Neuron], origins: Origins) -> list[Measure
         share = floor.pans / floor.neurons
         measured.append(Measured(measure="pan_floor", value=share, interval=floor.interval))
     return measured
-
-
-def class_label(classes: Sequence[str], index: int) -> str:
-    """Return the name of a class, or its number if it has none."""
-    return classes[index] if index < len(classes) else str(index)
 
 
 def output_notes(found: Sequence[Influence], comparison: Comparison) -> list[str]:

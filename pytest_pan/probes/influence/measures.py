@@ -67,6 +67,7 @@ MEASURES: tuple[Measure, ...] = (
         meaning="Mean over images of the Jensen-Shannon divergence of the class probabilities, in "
         "bits: 0 is no change, 1 is the most there can be.",
         needs=_CLASSES,
+        least_images=80,
     ),
     Measure(
         name="classes_shifted",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
@@ -11,6 +11,11 @@ from pytest_pan.records.plans import Plan
 
 SHIFTED = math.log(1.07)
 """Absolute log-odds beyond which a class counts as shifted: 7 %, as in the paper's Table 3."""
+
+
+def class_label(classes: Sequence[str], index: int) -> str:
+    """Return the name of a class, or its number if it has none."""
+    return classes[index] if index < len(classes) else str(index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,15 @@ from typing import Literal
 from pytest_pan.charts import graphs
 from pytest_pan.charts.densities import number
 from pytest_pan.charts.graphs import Graph
-from pytest_pan.probes.influence.classes import DASH, MINUS, Classes, beyond, classes, signed
+from pytest_pan.probes.influence.classes import (
+    DASH,
+    MINUS,
+    Classes,
+    beyond,
+    classes,
+    signed,
+    supported,
+)
 from pytest_pan.probes.influence.measures import MEASURES
 from pytest_pan.probes.influence.measures import text as text_of
 from pytest_pan.probes.influence.records import Influence, InfluenceFindings
@@ -29,8 +37,10 @@ Kind = Literal["pan", "draw", "whole"]
 
 HEADINGS = (
     "channels swapped",
+    "mean |log-odds|",
     "largest |log-odds|",
     "classes beyond 7 %",
+    "divergence, 99th percentile",
     "predictions that flip",
     "out of the top five",
     "sample influence",
@@ -86,6 +96,8 @@ class View:
 
     rows: tuple[Row, ...]
     controls: tuple[ControlRow, ...]
+    ratio: str
+    """Sentence on the PANs beside random neurons; empty without a fair control."""
     caution: str
     is_single: bool
     """Whether there are fewer than two draws, too few for a comparison."""
@@ -147,6 +159,10 @@ def ratio_text(ratio: Measured) -> str:
     )
 
 
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def view(audit: Audit, page: Page) -> View | None:
     """Build the section with at most ``page.share`` characters of pictures; None without plans."""
     found = _findings(audit)
@@ -158,6 +174,7 @@ def view(audit: Audit, page: Page) -> View | None:
         if measure.name in audit.measures
         and (control := audit.measures[measure.name].control) is not None
     }
+    ratio = audit.measures.get("log_odds_ratio")
     plans = sum(kind(i) == "draw" for i in found)
     draws = min((len(control.draws) for control in controls.values()), default=plans)
     modes = dict.fromkeys(i.plan.mode for i in found)
@@ -167,6 +184,7 @@ def view(audit: Audit, page: Page) -> View | None:
     return View(
         rows=tuple(_row(audit, influence) for influence in found),
         controls=tuple(_control_row(name, control) for name, control in controls.items()),
+        ratio=_sentence(ratio_text(ratio)) if ratio else "",
         caution=caution(draws),
         is_single=draws < 2,
         has_odds=any(i.log_odds for i in found),
@@ -202,8 +220,8 @@ def caution(draws: int) -> str:
 
 
 def _row(audit: Audit, influence: Influence) -> Row:
-    plan, ratios = influence.plan, influence.log_odds
-    known = [c for c, value in enumerate(ratios) if not math.isnan(value)]
+    plan, ratios, mean = influence.plan, influence.log_odds, influence.mean_log_odds_shift
+    known = [c for c in supported(audit, len(ratios)) if not math.isnan(ratios[c])]
     top = max(known, key=lambda c: abs(ratios[c]), default=None)
     unit = "pixels" if influence.by_distance else f"of {influence.images:,}"
     flips, top5 = influence.prediction_flips, influence.top5_flips
@@ -212,8 +230,12 @@ def _row(audit: Audit, influence: Influence) -> Row:
     accuracy = [DASH if share is None else f"{100 * share:.2f} %" for share in shares]
     cells = (
         "all" if plan.size is None else f"{plan.size:,}",
+        DASH if mean is None else number(mean),
         DASH if top is None else f"{signed(ratios[top])} {class_name(audit, top)}",
-        f"{len(beyond(ratios)):,} of {len(ratios):,}" if ratios else DASH,
+        f"{len(beyond([ratios[c] for c in known])):,} of {len(known):,}" if ratios else DASH,
+        DASH
+        if influence.divergence is None or influence.divergence_99 is None
+        else f"{number(influence.divergence)}, {number(influence.divergence_99)}",
         DASH if flips is None else f"{flips:,} {unit}",
         DASH if top5 is None else f"{top5:,} {unit}",
         number(influence.sample_influence) if influence.images else DASH,

@@ -120,6 +120,9 @@ def test_a_plan_says_what_it_swapped_and_what_came_of_it() -> None:
         prediction_flips=1234,
         top5_flips=17,
         sample_influence=4.25,
+        mean_log_odds_shift=0.125,
+        divergence=0.5,
+        divergence_99=0.75,
         accuracy_before=0.75,
         accuracy=0.5,
         flips_to_right=3,
@@ -130,8 +133,10 @@ def test_a_plan_says_what_it_swapped_and_what_came_of_it() -> None:
         [
             "PAN-reflect",
             "81",
+            "0.125",
             "\N{MINUS SIGN}0.357 drum",
             "2 of 3",
+            "0.5, 0.75",
             "1,234 of 2,000",
             "17 of 2,000",
             "4.25",
@@ -153,7 +158,7 @@ def test_what_does_not_apply_is_a_dash() -> None:
         images=0,
     )
     text = section(make_audit(influence=(nothing,)))
-    assert rows(text, "plans") == [["reflect", "all", *7 * ["\N{EN DASH}"]]]
+    assert rows(text, "plans") == [["reflect", "all", *9 * ["\N{EN DASH}"]]]
     assert "so there are no odds" in text
     assert "<svg class=" not in text
 
@@ -287,7 +292,7 @@ def test_segmentation_is_counted_in_pixels_and_by_distance() -> None:
     swap = make_influence(by_distance=(0.5, 0.875), prediction_flips=99)
     text = section(make_audit(influence=(swap,)))
     assert rows(text, "rings") == [["PAN-reflect", "50.00 %", "87.50 %"]]
-    assert rows(text, "plans")[0][4] == "99 pixels"
+    assert rows(text, "plans")[0][6] == "99 pixels"
 
 
 def test_a_pan_says_by_side_where_it_has_it_from() -> None:
@@ -310,3 +315,34 @@ def test_the_summary_of_models_has_the_shift_where_one_is_known() -> None:
     assert re.search(r"<td>0\.15\d*</td>", table)
     without = html.render([make_audit("a"), make_audit("b")])
     assert "log_odds_shift" not in without[: without.index("</table>")]
+
+
+def test_a_class_with_little_support_is_neither_the_largest_nor_counted() -> None:
+    swap = odds_of(2.0, 0.7, 1.01)
+    shift = Measured(
+        measure="log_odds_shift", value=0.357, support={"tench": 0.9, "drum": 1.0, "tent": 99.0}
+    )
+    audit = make_audit(influence=(swap,), classes=("tench", "drum", "tent"))
+    text = section(dataclasses.replace(audit, measures={**audit.measures, "log_odds_shift": shift}))
+    assert rows(text, "plans")[0][3:5] == ["\N{MINUS SIGN}0.357 drum", "1 of 2"]
+    assert "tench" not in text
+
+
+@pytest.mark.parametrize(
+    ("interval", "end"),
+    [
+        ((1.6, 3.0), "random neurons of the same layers, at least 1.6"),
+        ((0.8, 3.0), "at least 0.8 (1 is not excluded: it may be chance)"),
+        (None, "random neurons of the same layers"),
+    ],
+)
+def test_one_sentence_says_how_far_pans_move_odds_beside_random_neurons(
+    interval: tuple[float, float] | None, end: str
+) -> None:
+    ratio = Measured(measure="log_odds_ratio", value=2.3, interval=interval)
+    audit = make_audit(influence=make_plans())
+    audit = dataclasses.replace(audit, measures={**audit.measures, "log_odds_ratio": ratio})
+    line = list(report.lines(audit))[-1]
+    assert line.strip().startswith("the PANs move the odds of classes 2.3 times as far as ")
+    assert line.endswith(end)
+    assert f"{end}.</strong>" in section(audit)
