@@ -1,132 +1,177 @@
-"""Streamed odds against numpy on all the logits at once."""
+"""Odds and their figures on subsamples, against numpy on the probabilities of all the images."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pytest_pan.stats.odds import (
-    REPLICATES,
-    Affected,
-    ClassSums,
-    log_odds,
-    log_odds_interval,
-    weights,
-)
+from pytest_pan.stats.odds import Affected, ClassSums, Odds
+from pytest_pan.stats.subsamples import GROUPS, Figures, group_of, halves, quarters
+
+SEED = 7
 
 
-def numpy_log_odds(plan: NDArray[np.float64], original: NDArray[np.float64]) -> NDArray[np.float64]:
-    sums = []
-    for logits in (plan, original):
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
-        sums.append(shares.sum(axis=0))
-    found: NDArray[np.float64] = np.log(sums[0] / sums[1])
-    return found
-
-
-def logits(images: int, classes: int, seed: int) -> Tensor:
+def shares(images: int, classes: int, seed: int) -> Tensor:
+    """Probabilities (N, K) of a network that is rather sure of each image."""
     generator = torch.Generator().manual_seed(seed)
-    return 4 * torch.randn(images, classes, generator=generator, dtype=torch.float64)
+    logits = 4 * torch.randn(images, classes, generator=generator, dtype=torch.float64)
+    return logits.softmax(1)
 
 
-def streamed(plan: Tensor, original: Tensor, size: int) -> tuple[ClassSums, ClassSums]:
-    sums, first = (ClassSums(), ClassSums()), 0
-    for ours, theirs in zip(plan.split(size), original.split(size), strict=True):
-        drawn = weights(first, len(ours), 7)
-        first += len(ours)
-        sums[0].add(ours.softmax(1), drawn)
-        sums[1].add(theirs.softmax(1), drawn)
+def groups_of(images: int) -> Tensor:
+    return group_of(torch.arange(images), SEED)
+
+
+def sums_of(probabilities: Tensor, size: int = 1000) -> ClassSums:
+    """Sums of probabilities that come in batches of this size."""
+    sums = ClassSums()
+    batches = probabilities.split(size), groups_of(len(probabilities)).split(size)
+    for some, groups in zip(*batches, strict=True):
+        sums.add(some, groups)
     return sums
 
 
+def odds_of(plan: Tensor, original: Tensor, size: int = 1000) -> Odds:
+    return Odds(sums_of(plan, size), sums_of(original, size))
+
+
+def parts(figures: Figures) -> list[tuple[float, Tensor]]:
+    """Each subsample's figure, and which of 48 images are in it."""
+    groups = groups_of(48)
+    chosen: list[tuple[float, Sequence[int]]] = [(float(figures.whole), range(GROUPS))]
+    chosen += zip(figures.halves.tolist(), halves(), strict=True)
+    chosen += zip(figures.quarters.tolist(), quarters(), strict=True)
+    return [(figure, torch.isin(groups, torch.tensor(list(part)))) for figure, part in chosen]
+
+
 @given(st.integers(1, 40), st.integers(1, 6), st.integers(0, 99), st.integers(1, 41))
-def test_odds_are_those_of_ten_lines_of_numpy_in_batches_of_any_size(
+def test_odds_are_those_of_numpy_in_batches_of_any_size(
     images: int, classes: int, seed: int, size: int
 ) -> None:
-    plan, original = logits(images, classes, seed), logits(images, classes, seed + 1)
-    found = log_odds(*streamed(plan, original, size))
-    np.testing.assert_allclose(found, numpy_log_odds(plan.numpy(), original.numpy()), atol=1e-10)
+    plan, original = shares(images, classes, seed), shares(images, classes, seed + 1)
+    expected = np.log(plan.numpy().sum(0) / original.numpy().sum(0))
+    np.testing.assert_allclose(odds_of(plan, original, size).values, expected, atol=1e-10)
 
 
-@pytest.mark.parametrize("size", [1, 7, 30, 64])
-def test_the_batch_size_does_not_change_the_bootstrap(size: int) -> None:
-    plan, original = logits(64, 5, 0), logits(64, 5, 1)
-    whole = log_odds_interval(*streamed(plan, original, 64))
-    parts = log_odds_interval(*streamed(plan, original, size))
-    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
-
-
-def test_an_images_weights_are_poisson_and_depend_on_its_number_and_the_seed_only() -> None:
-    whole = weights(0, 500, 3)
-    parts = [weights(first, n, 3) for first, n in ((0, 1), (1, 99), (100, 400))]
-    assert torch.equal(torch.cat(parts, dim=1), whole)
-    assert not torch.equal(weights(0, 500, 4), whole)
-    assert whole.shape == (REPLICATES, 500)
-    assert abs(float(whole.mean()) - 1) < 0.02
-    assert abs(float(whole.var()) - 1) < 0.02
-    apart = torch.corrcoef(whole.T)[torch.triu_indices(500, 500, 1).unbind()]
-    assert (
-        float(apart.abs().max()) < 0.5
-    )  # of 200 draws each, 125,000 pairs: 5.4 deviations are 0.38
+@pytest.mark.parametrize("size", [1, 7, 30])
+def test_the_batch_size_does_not_change_the_intervals(size: int) -> None:
+    plan, original = shares(64, 5, 0), shares(64, 5, 1)
+    whole, split = odds_of(plan, original), odds_of(plan, original, size)
+    for ours, theirs in zip(split.intervals, whole.intervals, strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @given(st.integers(1, 40), st.integers(1, 6), st.integers(0, 99), st.randoms())
 def test_sums_are_the_same_to_the_last_bit_in_any_order_and_in_any_parts(
     images: int, classes: int, seed: int, shuffled: random.Random
 ) -> None:
-    shares, drawn = logits(images, classes, seed).softmax(1), weights(0, images, seed)
-    whole, merged = ClassSums(), ClassSums()
-    whole.add(shares, drawn)
+    values, groups = shares(images, classes, seed), groups_of(images)
+    whole, merged = sums_of(values), ClassSums()
     order = list(range(images))
     shuffled.shuffle(order)
     for at in order:
         part = ClassSums()
-        part.add(shares[at : at + 1], drawn[:, at : at + 1])
+        part.add(values[at : at + 1], groups[at : at + 1])
         merged.merge(part)
     assert torch.equal(merged.total, whole.total)
-    assert torch.equal(merged.replicates, whole.replicates)
-    torch.testing.assert_close(whole.total, shares.sum(0), rtol=1e-14, atol=0)
+    assert torch.equal(merged.groups, whole.groups)
+    torch.testing.assert_close(whole.total, values.sum(0), rtol=1e-14, atol=0)
+    direct = torch.stack([values[groups == group].sum(0) for group in range(GROUPS)])
+    torch.testing.assert_close(whole.groups, direct, rtol=1e-14, atol=0)
 
 
-def test_the_interval_is_as_wide_as_the_spread_of_the_log_odds_over_new_images() -> None:
-    """Drawing the images themselves again and again is what the bootstrap imitates."""
-    low, high = log_odds_interval(*streamed(logits(400, 3, 0), logits(400, 3, 1), 100))
-    again = [log_odds(*streamed(logits(400, 3, s), logits(400, 3, s + 1), 400)) for s in range(200)]
-    spread = torch.stack(again).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
-    ratio = (high - low) / (spread[1] - spread[0])
-    assert ((ratio > 0.7) & (ratio < 1.4)).all()
+def test_the_interval_of_a_class_holds_its_odds_about_95_times_in_100() -> None:
+    """The classes of 400,000 images stand for the truth."""
+
+    def drawn(images: int, seed: int) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        logits, moved = torch.randn(2, images, 4, generator=generator, dtype=torch.float64)
+        moved = 0.3 * moved + torch.tensor([0.0, 0.2, 0.4, 0.0])
+        return (2 * logits + moved).softmax(1), (2 * logits).softmax(1)
+
+    plan, original = drawn(400_000, 999)
+    truth = (plan.sum(0) / original.sum(0)).log()
+    held = 0
+    for seed in range(300):
+        low, high = odds_of(*drawn(64, seed)).intervals
+        held += int(((low <= truth) & (truth <= high)).sum())
+    assert 0.93 <= held / 1200 <= 0.985
 
 
 def test_identical_plans_have_odds_of_exactly_one_and_an_interval_of_nothing_else() -> None:
-    same = logits(20, 4, 0)
-    sums = streamed(same, same, 6)
-    assert log_odds(*sums).tolist() == [0] * 4
-    assert [ends.tolist() for ends in log_odds_interval(*sums)] == [[0] * 4] * 2
+    same = shares(20, 4, 0)
+    found = odds_of(same, same, 6)
+    assert found.values.tolist() == [0] * 4
+    assert [ends.tolist() for ends in found.intervals] == [[0] * 4] * 2
+    assert float(found.largest(0).whole) == float(found.mean().whole) == 0
 
 
-@pytest.mark.parametrize("least", [1e-31, 0.0])
+def test_swapping_the_plan_and_the_original_network_mirrors_odds_and_intervals_at_0() -> None:
+    one, other = shares(48, 5, 0), shares(48, 5, 1)
+    found, mirrored = odds_of(one, other), odds_of(other, one)
+    torch.testing.assert_close(found.values, -mirrored.values)
+    torch.testing.assert_close(found.intervals[0], -mirrored.intervals[1])
+
+
+@pytest.mark.parametrize("least", [1e-32, 0.0])
 @pytest.mark.parametrize("is_swapped", [True, False])
-def test_a_class_whose_probabilities_sum_to_almost_nothing_has_no_odds(
+def test_a_class_whose_probabilities_sum_to_almost_nothing_has_no_odds_and_counts_nowhere(
     least: float, is_swapped: bool
 ) -> None:
-    rare = torch.tensor([[1 - least, least]], dtype=torch.float64)
-    usual = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
-    plan, original = ClassSums(), ClassSums()
-    ones = torch.ones(REPLICATES, 1, dtype=torch.float64)
-    for sums, values in ((plan, rare), (original, usual)):
-        sums.add(values, ones)
-    pair = (original, plan) if is_swapped else (plan, original)
-    found, ends = log_odds(*pair), log_odds_interval(*pair)
-    assert [bool(value) for value in found.isnan()] == [False, True]
-    assert all([bool(v) for v in end.isnan()] == [False, True] for end in ends)
+    others = shares(40, 3, 0), shares(40, 3, 1)
+    rare, usual = torch.full((40, 1), least), torch.full((40, 1), 0.25)
+    pair = torch.cat([others[0], rare], 1), torch.cat([others[1], usual], 1)
+    found = odds_of(*(pair[::-1] if is_swapped else pair))
+    known = odds_of(*(others[::-1] if is_swapped else others))
+    for values, expected in (
+        (found.values, known.values),
+        *zip(found.intervals, known.intervals, strict=True),
+    ):
+        assert values.isnan().tolist() == [False] * 3 + [True]
+        torch.testing.assert_close(values[:3], expected)
+    for ours, theirs in ((found.largest(0), known.largest(0)), (found.mean(), known.mean())):
+        torch.testing.assert_close((ours.whole, ours.halves), (theirs.whole, theirs.halves))
+
+
+def test_the_largest_odds_are_those_of_a_class_with_enough_support() -> None:
+    """Odds of 1/5, 2 and 1; supports of 1, 4 and 11 images in sixteen."""
+    original = torch.tensor([[1, 4, 11]], dtype=torch.float64).expand(16, 3) / 16
+    plan = torch.tensor([[0.2, 8, 11]], dtype=torch.float64).expand(16, 3) / 16
+    found = odds_of(plan, original)
+    largest = [float(found.largest(support).whole.exp()) for support in (0.9, 1, 1.1, 4.1, 12)]
+    assert largest == pytest.approx([5, 5, 2, 1, 1])
+
+
+def test_the_mean_of_two_classes_weighs_each_by_its_support() -> None:
+    """Support of 10 at odds of 1/2, and of 6 at odds of 11/6."""
+    original = torch.tensor([[10, 6]], dtype=torch.float64).expand(16, 2) / 16
+    plan = torch.tensor([[5, 11]], dtype=torch.float64).expand(16, 2) / 16
+    expected = (10 * np.log(2) + 6 * np.log(11 / 6)) / 16
+    assert float(odds_of(plan, original).mean().whole) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("support", [0.0, 4.5])
+def test_the_largest_odds_of_a_subsample_are_those_of_its_images_alone(support: float) -> None:
+    plan, original = shares(48, 5, 0), shares(48, 5, 1)
+    for found, chosen in parts(odds_of(plan, original).largest(support)):
+        below = original[chosen].numpy().sum(0)
+        sizes = np.abs(np.log(plan[chosen].numpy().sum(0) / below))
+        assert found == pytest.approx(sizes[below >= support].max(initial=0))
+
+
+def test_the_mean_odds_of_a_subsample_are_those_of_its_images_alone() -> None:
+    plan, original = shares(48, 5, 0), shares(48, 5, 1)
+    for found, chosen in parts(odds_of(plan, original).mean()):
+        below = original[chosen].numpy().sum(0)
+        sizes = np.abs(np.log(plan[chosen].numpy().sum(0) / below))
+        assert found == pytest.approx(np.average(sizes, weights=below))
 
 
 @given(st.lists(st.integers(0, 5), max_size=60), st.integers(1, 12), st.randoms())
@@ -140,6 +185,15 @@ def test_the_bounded_heap_keeps_what_sorting_would_put_first(
     for index, distance in order:
         affected.add(index, distance, {"data": index})
     assert affected.most() == [(index, d, {"data": index}) for index, d in expected]
+
+
+def test_distances_of_several_processes_are_in_the_order_of_the_images() -> None:
+    ours, theirs = Affected(), Affected()
+    for index, distance in ((4, 0.5), (0, 2.0)):
+        ours.add(index, distance, None)
+    theirs.add(2, 1.0, None)
+    ours.merge(theirs)
+    assert ours.in_order().tolist() == [2.0, 1.0, 0.5]
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50), st.floats(0, 1))
