@@ -18,9 +18,7 @@ SEEDS = 300
 
 def steady(value: float) -> Figures:
     """A figure that is the same on all subsamples."""
-    return Figures(
-        *(torch.tensor(value).double().expand(shape) for shape in ((), (14,), (4,)))
-    )
+    return Figures(*(torch.tensor(value).double().expand(shape) for shape in ((), (14,), (4,))))
 
 
 def spread_of(draws: Sequence[float]) -> float:

@@ -140,7 +140,9 @@ def test_the_interval_of_a_share_of_images_in_units_holds_it_about_95_times_in_1
 
 def outcomes(gained: float, lost: float, images: int) -> Draw:
     """Draws 1 with a probability, -1 with another, and else 0."""
-    return lambda random: random.choice([1, -1, 0], size=images, p=[gained, lost, 1 - gained - lost])
+    return lambda random: random.choice(
+        [1, -1, 0], size=images, p=[gained, lost, 1 - gained - lost]
+    )
 
 
 @pytest.mark.parametrize("copies", [1, 4])
