@@ -27,8 +27,8 @@ def random_network() -> nn.Sequential:
 
 
 def subsample(images: Tensor, groups: tuple[int, ...], seed: int) -> Tensor:
-    order, ends = subsamples.in_groups(len(images), seed)
-    return images[torch.cat([order[ends[group] : ends[group + 1]] for group in groups])]
+    dealt = subsamples.group_of(torch.arange(len(images)), seed)
+    return images[torch.isin(dealt, torch.tensor(groups))]
 
 
 def pans(found: Audit) -> set[tuple[str, int]]:
