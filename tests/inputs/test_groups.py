@@ -13,9 +13,11 @@ import torch
 from image_files import paint, red, truncated
 from torch import Tensor
 from torch.utils.data import (
+    BatchSampler,
     DataLoader,
     Dataset,
     IterableDataset,
+    RandomSampler,
     TensorDataset,
 )
 
@@ -204,3 +206,13 @@ def test_a_file_that_the_pattern_does_not_match_is_named(tmp_path: Path) -> None
     error = refused(folder(tmp_path, "cat/1_1.png", "cat/other.png"), r"(\d+)_\d")
     assert (error.where, error.got) == ("cat/other.png", r"no match of '(\\d+)_\\d'")
     assert "match every path within the folder" in error.next
+
+
+def test_a_data_set_that_has_groups_keeps_them_when_its_images_go_through_a_transform() -> None:
+    assert groups_of(Photographs(LABELS), transform=lambda image: image + 1) == NUMBERS
+
+
+def test_labels_of_images_in_the_order_of_a_shuffling_batch_sampler_are_refused() -> None:
+    data = TensorDataset(PICTURES)
+    shuffled = BatchSampler(RandomSampler(data), batch_size=2, drop_last=False)
+    assert "unknown order" in refused(DataLoader(data, batch_sampler=shuffled), LABELS).what
