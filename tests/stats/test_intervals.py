@@ -173,6 +173,11 @@ def test_no_accuracy_lost_or_won_leaves_as_much_room_on_both_sides() -> None:
     assert few == pytest.approx(of_difference(torch.zeros(10), apart(10)))
 
 
+def test_the_interval_of_a_difference_ends_at_1() -> None:
+    assert of_difference(torch.ones(20), apart(20))[1] == 1
+    assert of_difference(-torch.ones(20), apart(20))[0] == -1
+
+
 def test_gains_and_losses_that_change_places_mirror_the_interval_of_the_difference() -> None:
     values = torch.tensor([1] * 9 + [-1] * 2 + [0] * 29)
     low, high = of_difference(values, copied(20, 2))
@@ -192,8 +197,8 @@ def test_the_interval_of_a_quantile_ends_at_the_order_statistics_of_the_binomial
     assert of_quantile(values, apart(images), share) == expected
 
 
-@pytest.mark.parametrize(("images", "share"), [(367, 0.99), (5, 0.5), (1, 0.5)])
-def test_too_few_images_for_an_upper_end_of_a_quantile_give_no_interval(
+@pytest.mark.parametrize(("images", "share"), [(367, 0.99), (367, 0.01), (5, 0.5)])
+def test_too_few_images_for_an_end_of_a_quantile_give_no_interval(
     images: int, share: float
 ) -> None:
     assert of_quantile(torch.arange(images), apart(images), share) is None
@@ -242,8 +247,14 @@ def test_the_largest_of_many_noisy_figures_is_too_large_and_its_interval_comes_d
     assert above >= 50
 
 
+def test_the_interval_of_a_largest_sum_that_every_image_adds_as_much_to_has_no_width() -> None:
+    """Groups of 7 and 8 images, so that the sums of subsamples must be scaled."""
+    changes = torch.tensor([[0.25], [0.5]]).expand(2, 61)
+    assert of_largest_sum(changes, apart(61), seed=1) == pytest.approx((30.5, 30.5))
+
+
 def test_copies_of_images_in_their_units_scale_the_interval_of_the_largest_sum() -> None:
-    """Groups of 7 and 8 images, so that sums are scaled, and a unit's copies lie far apart."""
+    """A unit's copies lie far apart."""
     generator = torch.Generator().manual_seed(7)
     changes = (torch.rand(40, 61, generator=generator) < 0.1).double()
     low, high = of_largest_sum(changes, apart(61), seed=1)
