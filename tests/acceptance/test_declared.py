@@ -14,6 +14,7 @@ HERE = """
 import torch, nets
 
 CLASSES = [f"class {i}" for i in range(15)]
+GROUPS = [i // 3 for i in range(60)]
 
 def net(scale=1.0):
     made.append(scale)
@@ -265,3 +266,21 @@ def test_collecting_declared_models_imports_nothing_heavy(bare: pytest.Pytester)
     )
     result = bare.runpytest_subprocess("--collect-only", "--pan-audit", "-s")
     result.stdout.fnmatch_lines(["*DeclaredLimit max_pan_count*", "heavy: []"])
+
+
+def test_groups_of_images_are_counted_and_a_wrong_number_is_refused(bare: pytest.Pytester) -> None:
+    bare.makepyprojecttoml(NET + 'groups = "here:GROUPS"\n')
+    bare.runpytest("--pan-audit", "--pan-report=json")
+    assert audits(bare.path)[0]["images"]["groups"] == 20
+    bare.makepyprojecttoml(NET + 'groups = "here:CLASSES"\n')
+    result = bare.runpytest("--pan-audit")
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(["*groups of the images, got 15 labels for 60 images*"])
+
+
+@pytest.mark.parametrize("groups", ["3", '""'])
+def test_groups_are_a_text(bare: pytest.Pytester, groups: str) -> None:
+    bare.makepyprojecttoml(NET + f"groups = {groups}\n")
+    result = bare.runpytest("--pan-audit")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*groups*allowed: 'module:attribute', or a regular expression*"])

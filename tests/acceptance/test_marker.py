@@ -73,7 +73,7 @@ def test_limits_of_the_class_and_the_function_add_up_and_the_nearest_wins(
         """
         import pytest
 
-        @pytest.mark.pan(max_pan_count=1, max_edge_detector_count=99)
+        @pytest.mark.pan(max_pan_count=1, max_layer_pan_fraction=1.0)
         class TestNet:
             @pytest.mark.pan(max_pan_count=20)
             def test_a(self): ...
@@ -81,7 +81,7 @@ def test_limits_of_the_class_and_the_function_add_up_and_the_nearest_wins(
     )
     result = repo.runpytest("--pan-audit")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*PASS pan_count 15 (max 20)*", "*PASS edge_detector_count*"])
+    result.stdout.fnmatch_lines(["*PASS pan_count 15 (max 20)*", "*PASS layer_pan_fraction*"])
 
 
 def test_a_body_that_fails_is_what_is_reported_and_the_verdict_is_kept(

@@ -44,9 +44,10 @@ ACTS: Mapping[str, tuple[tuple[str, ...], Check]] = {
     "--pan-audit": ((), lambda audit, _: audit["measures"]["pan_count"]["value"] == 15),
     "--pan-report": (("--pan-report=markdown:a.md",), lambda _, at: (at / "a.md").is_file()),
     "--pan-limit": (
-        ("--pan-limit=max_edge_detector_count=99",),
+        ("--pan-limit=max_pan_count=99",),
         lambda audit, _: 99 in [v["limit"]["bound"] for v in audit["verdicts"]],
     ),
+    "--pan-suggest": (("--pan-suggest",), lambda audit, _: audit["influence"]),
     "--pan-baseline": (("--pan-baseline=b",), lambda audit, _: audit["baseline"]["missing"]),
     "--pan-update-baseline": (
         ("--pan-baseline=b", "--pan-update-baseline"),

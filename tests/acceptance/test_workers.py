@@ -46,7 +46,7 @@ def test_together(pan_audit, number):
 SEVERAL = """
 import pytest
 
-@pytest.mark.pan(max_pan_fraction=1.0, max_edge_detector_count=3)
+@pytest.mark.pan(max_pan_fraction=1.0, max_pan_count=3)
 def test_a(): ...
 
 def test_b(pan, pan_model, pan_images):

@@ -48,6 +48,8 @@ MEASURES = (
         meaning="Neurons whose border activations differ from the centre's on at least one side; "
         "padding aware neurons are some of them.",
         per_site="their number in the layer",
+        no_interval="a seventh of all neurons lie near its threshold, too many to examine again; "
+        "limit pan_count instead",
     ),
     Measure(
         name="uneven_layers",
