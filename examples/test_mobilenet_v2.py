@@ -12,9 +12,9 @@ def test_padding_is_not_a_feature() -> None:
     """The marker is the test: pan_model is audited on pan_images and held against the limits."""
 
 
-@pytest.mark.pan(max_prediction_flips=16, max_accuracy_drop=0.05, max_pan_floor=0.002)
+@pytest.mark.pan(max_mean_log_odds_shift=0.25, max_accuracy_drop=0.05, max_pan_floor=0.002)
 def test_predictions_do_not_lean_on_it() -> None:
-    """With the PANs' padding reflected, at most one prediction in ten may change."""
+    """With the PANs' padding reflected, the odds of a class may change by a quarter on average."""
 
 
 def test_the_first_layer_has_no_corner_detector(pan_audit: Audit) -> None:
