@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_pan.probes.influence.records import SHIFTED, Influence, class_label
@@ -51,11 +50,6 @@ def _non_finite(value: float) -> str:
     return "undefined" if math.isnan(value) else "∞" if value > 0 else f"{MINUS}∞"
 
 
-def beyond(log_odds: Sequence[float]) -> list[int]:
-    """Return the classes whose absolute log-odds exceed the threshold."""
-    return [c for c, value in enumerate(log_odds) if abs(value) > SHIFTED]
-
-
 def supported(audit: Audit, count: int) -> list[int]:
     """Return the classes with enough support; all of so many if no support is known."""
     shift = audit.measures.get("log_odds_shift")
@@ -64,11 +58,16 @@ def supported(audit: Audit, count: int) -> list[int]:
     return [c for c in range(count) if mass.get(class_label(audit.classes, c), math.inf) >= least]
 
 
+def shifted(audit: Audit, influence: Influence) -> list[int]:
+    """Return the supported classes whose absolute log-odds exceed the threshold."""
+    ratios = influence.log_odds
+    return [c for c in supported(audit, len(ratios)) if abs(ratios[c]) > SHIFTED]
+
+
 def classes(audit: Audit, influence: Influence) -> tuple[Classes, ...]:
     """Build both sides of the table: supported classes with odds below 1, and above 1."""
     ratios = influence.log_odds
-    known = set(supported(audit, len(ratios)))
-    found = sorted(known.intersection(beyond(ratios)), key=lambda c: ratios[c])
+    found = sorted(shifted(audit, influence), key=lambda c: ratios[c])
     sides = (
         (
             "Odds below 1: the padding is evidence for the class",

@@ -53,7 +53,7 @@ class Influence:
     """Natural logarithm of the ratio of summed probabilities, per class; empty without classes."""
     log_odds_low: tuple[float, ...] = ()
     log_odds_high: tuple[float, ...] = ()
-    """Ends of the 95 % bootstrap interval over images, per class."""
+    """Ends of the 95 % interval over images, per class."""
     mean_log_odds_shift: float | None = None
     """Mean |log-odds| of all classes, weighted by their summed original probability."""
     divergence: float | None = None

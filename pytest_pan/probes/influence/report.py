@@ -14,8 +14,8 @@ from pytest_pan.probes.influence.classes import (
     DASH,
     MINUS,
     Classes,
-    beyond,
     classes,
+    shifted,
     signed,
     supported,
 )
@@ -232,7 +232,7 @@ def _row(audit: Audit, influence: Influence) -> Row:
         "all" if plan.size is None else f"{plan.size:,}",
         DASH if mean is None else number(mean),
         DASH if top is None else f"{signed(ratios[top])} {class_name(audit, top)}",
-        f"{len(beyond([ratios[c] for c in known])):,} of {len(known):,}" if ratios else DASH,
+        f"{len(shifted(audit, influence)):,} of {len(known):,}" if ratios else DASH,
         DASH
         if influence.divergence is None or influence.divergence_99 is None
         else f"{number(influence.divergence)}, {number(influence.divergence_99)}",
@@ -284,7 +284,7 @@ def _comparison(audit: Audit, group: Sequence[Influence], budget: int) -> Compar
         name=pan_plan.plan.name if pan_plan else group[0].plan.name,
         graphs=tuple(_graphs([pan_plan] if pan_plan else [], draws, whole)),
         classes=classes(audit, pan_plan) if pan_plan and pan_plan.log_odds else (),
-        classes_of_draws=", ".join(f"{len(beyond(d.log_odds)):,}" for d in draws),
+        classes_of_draws=", ".join(f"{len(shifted(audit, d)):,}" for d in draws),
         borders=tuple(
             (_title(i), tuple(f"{100 * share:.2f} %" for share in i.by_distance))
             for i in group
