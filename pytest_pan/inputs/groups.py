@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Sequence
 
-from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
+from torch.utils.data import DataLoader, SequentialSampler
 
 from pytest_pan.inputs.folders import ImageFolder
 from pytest_pan.inputs.names import printable
@@ -24,7 +24,7 @@ def group_numbers(given: object, items: object, expected: int | None) -> tuple[i
     """
     if given is None:
         given = getattr(_dataset(items), "groups", None)
-        if given is None or callable(given) or isinstance(items, ImageFolder):
+        if given is None or callable(given):
             return None
     if isinstance(given, str):
         return _numbered(_labels_of_files(given, items))
@@ -50,8 +50,8 @@ def _dataset(items: object) -> object:
 def _is_shuffled(items: object) -> bool:
     if not isinstance(items, DataLoader):
         return False
-    is_stream = isinstance(items.dataset, IterableDataset)
-    return is_stream or not isinstance(items.sampler, SequentialSampler)
+    sampler = getattr(items.batch_sampler, "sampler", items.sampler)
+    return not isinstance(sampler, SequentialSampler)
 
 
 def _labels_of_files(pattern: str, items: object) -> list[str]:
@@ -70,14 +70,15 @@ def _labels_of_files(pattern: str, items: object) -> list[str]:
     labels = []
     for path in items.paths:
         match = found.search(path.as_posix())
-        if match is None:
+        label = match and match.group(1 if found.groups else 0)
+        if not label:
             raise InputError(
                 "a file that belongs to no group",
                 where=printable(str(path)),
-                got=f"no match of {pattern!r}",
+                got=f"no match of {pattern!r}, or an empty one",
                 next="Let the pattern match every path within the folder.",
             )
-        labels.append(match.group(1 if found.groups else 0) or "")
+        labels.append(label)
     return labels
 
 

@@ -138,6 +138,7 @@ class Transformed(Dataset[Any]):
 
     def __init__(self, source: Any, transform: Callable[[Any], Tensor]) -> None:
         self._source, self._transform = source, transform
+        self.groups = getattr(source, "groups", None)
 
     def __len__(self) -> int:
         return len(self._source)

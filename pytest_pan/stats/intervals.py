@@ -100,7 +100,8 @@ def of_quantile(values: Tensor, units: Tensor, share: float) -> Interval | None:
 def of_largest_sum(values: Tensor, units: Tensor, *, seed: int) -> Interval:
     """Return the interval of the largest of L sums over images: values (L, N) in [0, 1].
 
-    Uses subsamples, whose sums are scaled to all images. If all values are 0, it ends at the bound
+    Uses subsamples, whose sums are scaled to all images. The largest of several noisy sums shrinks
+    as the noise does. If all values are 0, it ends at the bound
     by :func:`max_unseen_share`.
     """
     exact, images = values.double(), values.shape[1]
@@ -110,7 +111,7 @@ def of_largest_sum(values: Tensor, units: Tensor, *, seed: int) -> Interval:
     member = (groups == torch.arange(subsamples.GROUPS)[:, None]).double()
     sums, counts = Figures.of_sums(member @ exact.T), Figures.of_sums(member.sum(1))
     scaled = sums.combined(counts, lambda a, b: (a / b[..., None]).amax(-1) * images)
-    low, high = subsamples.interval(scaled)
+    low, high = subsamples.interval(scaled, power=0.5)
     return max(float(low), 0.0), min(float(high), float(images))
 
 
