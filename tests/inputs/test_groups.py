@@ -159,7 +159,7 @@ def test_another_number_of_labels_than_images_is_refused(labels: Any) -> None:
         (torch.zeros(5, 2), "Tensor"),
         (torch.tensor(3), "Tensor"),
     ],
-    ids=repr,
+    ids=["set", "dict", "int", "iterator", "lists", "matrix", "scalar"],
 )
 @pytest.mark.parametrize("is_attribute", [False, True])
 def test_what_is_no_sequence_of_labels_is_refused(
