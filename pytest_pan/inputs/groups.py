@@ -75,7 +75,7 @@ def _labels_of_files(pattern: str, items: object) -> list[str]:
             raise InputError(
                 "a file that belongs to no group",
                 where=printable(str(path)),
-                got=f"no match of {pattern!r}, or an empty one",
+                got=f"{'an empty' if match else 'no'} match of {pattern!r}",
                 next="Let the pattern match every path within the folder.",
             )
         labels.append(label)

@@ -202,6 +202,11 @@ def test_what_is_no_regular_expression_is_quoted_with_the_reason(tmp_path: Path)
     assert error.allowed == "a regular expression"
 
 
+def test_a_file_with_an_empty_label_is_named(tmp_path: Path) -> None:
+    error = refused(folder(tmp_path, "cat/1_1.png", "cat/other.png"), r"cat/(\d*)")
+    assert (error.where, error.got) == ("cat/other.png", r"an empty match of 'cat/(\\d*)'")
+
+
 def test_a_file_that_the_pattern_does_not_match_is_named(tmp_path: Path) -> None:
     error = refused(folder(tmp_path, "cat/1_1.png", "cat/other.png"), r"(\d+)_\d")
     assert (error.where, error.got) == ("cat/other.png", r"no match of '(\\d+)_\\d'")
