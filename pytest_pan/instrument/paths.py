@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from pytest_pan.instrument import functions
 from pytest_pan.instrument.calls import Arguments, conv2d_arguments
-from pytest_pan.instrument.repad import cells
+from pytest_pan.instrument.repad import copied_cells
 from pytest_pan.instrument.sites import pair
 
 MODES = ("zeros", "reflect", "symmetric", "replicate", "circular", "partial")
@@ -170,7 +170,7 @@ def _padded(maps: Tensor, amounts: Any, mode: str) -> Tensor:
     if mode == "zeros" or not any(amounts):
         return F.pad(maps, (left, right, top, bottom))
     for dim, first, last in ((2, top, bottom), (3, left, right)):
-        chosen = cells(mode, maps.shape[dim], first, last).to(maps.device)
+        chosen = copied_cells(mode, maps.shape[dim], first, last).to(maps.device)
         maps = maps.index_select(dim, chosen.clamp(0, maps.shape[dim] - 1))
     return maps
 
