@@ -36,6 +36,8 @@ _PRODUCTS = frozenset(
     )
 )
 _IDENTITY = (functions.POINTWISE - _PRODUCTS - set(_ADDITIONS)) | {
+    "data",
+    "detach",
     "softmax",
     "log_softmax",
     "normalize",
@@ -77,6 +79,10 @@ class Paths(TorchFunctionMode):
         if name == "linear":
             weight = args[1] if len(args) > 1 else kwargs["weight"]
             return traced[0].mean(-1, keepdim=True).expand(*traced[0].shape[:-1], len(weight))
+        if name == "setitem":
+            return None  # what a model writes into a map changes no path
+        if name == "numpy":
+            return traced[0].detach().clone().numpy()
         if name == "pad":
             return self._pad(func, args, kwargs)
         if name in _IDENTITY:
@@ -88,7 +94,7 @@ class Paths(TorchFunctionMode):
         if name in _ADDITIONS and len(traced) == 2:
             return _sum(*traced)
         if name in _PRODUCTS or name in _ADDITIONS:
-            return self._product(func, args, kwargs, traced)
+            return self._product(traced, (*args, *kwargs.values()))
         if name in _PRODUCT_OF_MATRICES and len(traced) > 1:
             self.replaced.add("attention")
             shape = func(*_doubles(args), **kwargs).shape
@@ -135,13 +141,12 @@ class Paths(TorchFunctionMode):
             padded = _padded(source, amounts, self._mode)
         return padded if one is None else _channels(padded, maps.shape[1])
 
-    def _product(self, func: Any, args: Any, kwargs: Any, traced: list[Tensor]) -> Tensor:
+    def _product(self, traced: list[Tensor], values: Any) -> Tensor:
         """Return the traced operand with the largest map, in the shape of the result."""
         if len(traced) > 1:
             self.replaced.add("gates")
-        with torch.no_grad():
-            shape = func(*_doubles(args), **{k: _doubles(v) for k, v in kwargs.items()}).shape
-        return max(traced, key=Tensor.numel).expand(shape)
+        shapes = [each.shape for each in _flat(values) if isinstance(each, Tensor)]
+        return max(traced, key=Tensor.numel).expand(torch.broadcast_shapes(*shapes))
 
 
 def pixel_counts(
