@@ -256,8 +256,8 @@ def _setting(name: str, value: Any, where: str) -> Any:
         allowed = "auto, cpu, cuda, cuda:N"
         raise ConfigError(name, where=where, got=shortened(value), allowed=allowed)
     if name == "probes":
-        if not isinstance(value, list) or not set(map(str, value)) <= set(probe_table.names()):
-            allowed = f"a list of {', '.join(probe_table.names())}"
+        if not isinstance(value, list) or not set(map(str, value)) <= set(probe_table.choices()):
+            allowed = f"a list of {', '.join(probe_table.choices())}"
             raise ConfigError(name, where=where, got=shortened(value), allowed=allowed)
         value = probe_table.selected(value)
     try:

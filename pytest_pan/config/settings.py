@@ -14,9 +14,9 @@ from pytest_pan.records.plans import MAX_DRAWS, SWAP_MODES, TASKS
 
 def check(settings: Settings) -> None:
     """Raise :class:`ConfigError` for an invalid setting."""
-    if any(probe not in table.names() for probe in settings.probes):
+    if any(probe not in table.choices() for probe in settings.probes):
         raise ConfigError(
-            "probes", got=", ".join(map(str, settings.probes)), allowed=", ".join(table.names())
+            "probes", got=", ".join(map(str, settings.probes)), allowed=", ".join(table.choices())
         )
     number = isinstance(settings.theta, int | float) and not isinstance(settings.theta, bool)
     if not (number and 0 < settings.theta <= 1):
@@ -81,7 +81,7 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
 
 def _probes(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
-    if not set(names) <= set(table.names()):
+    if not set(names) <= set(table.choices()):
         raise ValueError(text)
     return table.selected(names)
 
@@ -108,4 +108,4 @@ _PARSERS: dict[str, Parser] = {
 
 def parsers() -> Mapping[str, Parser]:
     """Return the parser of each setting."""
-    return _PARSERS | {"probes": (_probes, ", ".join(table.names()))}
+    return _PARSERS | {"probes": (_probes, ", ".join(table.choices()))}

@@ -246,7 +246,7 @@ class _Job:
             started = now(self.context.device)
             passes = observer.passes(self.audit)
             if passes is not None and not passes:
-                found = observer.findings(self.audit)
+                found = self._findings(name, observer)
                 self._take(name, found)
                 del self.observers[name]
                 if not self.audit.sites:
@@ -258,6 +258,16 @@ class _Job:
             self.context.activations.clear()
         return asked
 
+    def _findings(self, name: str, observer: Observer) -> Found:
+        """The probe's findings, or the reason why it has none, if it stands alone."""
+        try:
+            return observer.findings(self.audit)
+        except Exception as error:
+            if not observer.stands_alone:
+                raise
+            why = f"the probe {name} failed: {type(error).__name__}: {error}"
+            return Found(skips=(Skip(what=name, why=why, best_outcome="fail", probe=name),))
+
     def _take(self, name: str, found: Found) -> None:
         """Put what a probe found into the audit."""
         known = self.audit
@@ -266,7 +276,9 @@ class _Job:
             sites=known.sites if found.sites is None else found.sites,
             neurons=known.neurons if found.neurons is None else found.neurons,
             classes=known.classes if found.classes is None else found.classes,
-            findings={**known.findings, name: found.findings},
+            findings=known.findings
+            if found.findings is None
+            else {**known.findings, name: found.findings},
             measures={**known.measures, **found.measures},
             notes=(*known.notes, *found.notes),
             skips=(*known.skips, *found.skips),

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pytest_pan.instrument.processes import ALONE, Processes
 from pytest_pan.instrument.tap import ConvCall
 from pytest_pan.probes.activations.states import States
+from pytest_pan.probes.bench import Bench
 from pytest_pan.probes.original import OriginalOutputs
 from pytest_pan.probes.outputs import Pick
 from pytest_pan.records.audit import Audit, Findings, Settings, Skip
@@ -121,12 +122,18 @@ class Context:
     original: OriginalOutputs
     """Outputs of the original pass, if they fit in memory."""
 
+    @property
+    def bench(self) -> Bench:
+        """For passes on inputs of the probe's own."""
+        return Bench(self.model, self.settings, self.device)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """Results that a probe adds to the audit."""
 
-    findings: Findings
+    findings: Findings | None = None
+    """None for a probe that failed."""
     measures: Mapping[str, Measured] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     skips: tuple[Skip, ...] = ()
@@ -147,6 +154,8 @@ class Observer(Protocol):
     adds_up: bool = True
     """Whether the results of processes that share the images can be merged. If not, every process
     sees all images."""
+    stands_alone: bool = False
+    """Whether only its own figures are missing if it fails; the audit goes on then."""
 
     def passes(self, known: Audit) -> Sequence[Pass] | None:
         """Return the passes needed next; empty when done, None to wait for other probes' findings.

@@ -15,6 +15,9 @@ from pytest_pan.records.audit import Audit
 from pytest_pan.records.errors import ConfigError, did_you_mean
 from pytest_pan.records.measures import Measure
 
+EVERY = "all"
+"""Stands for all probes."""
+
 PROBES: tuple[Probe, ...] = (pans.PROBE, influence.PROBE, intrusion.PROBE)
 """In report order; a probe may depend on those before it."""
 
@@ -24,10 +27,15 @@ def names() -> tuple[str, ...]:
     return tuple(probe.name for probe in PROBES)
 
 
+def choices() -> tuple[str, ...]:
+    """Return what users can write for probes: their names, and :data:`EVERY`."""
+    return (*names(), EVERY)
+
+
 def selected(wanted: Iterable[str]) -> tuple[str, ...]:
     """Return the wanted probes and those that are always on, without duplicates, in table order."""
     chosen = set(wanted)
-    return tuple(p.name for p in PROBES if p.is_always_on or p.name in chosen)
+    return tuple(p.name for p in PROBES if p.is_always_on or p.name in chosen or EVERY in chosen)
 
 
 def measures() -> tuple[Measure, ...]:

@@ -73,6 +73,9 @@ def _value(audit: Audit, limit: Limit) -> tuple[float, str]:
     measured = audit.measures.get(limit.measure)
     if measured is None:
         probe = table.probe_of(limit.measure)
+        failed = next((s.why for s in audit.skips if s.probe == s.what == probe), "")
+        if failed:
+            return math.nan, f"not measured: {failed}"
         needs = table.find(limit.measure).needs or "an input that this audit did not have"
         what = needs if probe in audit.settings.probes else f"the probe {probe!r}"
         return math.nan, f"not measured: it needs {what}"

@@ -70,3 +70,27 @@ def test_without_it_in_the_table_its_limit_is_refused(repo: pytest.Pytester) -> 
     result = repo.runpytest("--pan-audit")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*unknown limit 'max_border_mean_gap'*"])
+
+
+def test_a_probe_that_stands_alone_and_fails_leaves_the_audit_and_fails_its_limits(
+    toy: None, repo: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object, known: object) -> None:
+        raise ArithmeticError("no border")
+
+    monkeypatch.setattr(toy_probe.ToyObserver, "findings", fail)
+    monkeypatch.setattr(toy_probe.ToyObserver, "stands_alone", True, raising=False)
+    repo.makepyfile(
+        test_rows=TEST + "\n    @pytest.mark.pan(max_pan_count=15)\n    def test_b(): ..."
+    )
+    result = repo.runpytest("--pan-audit", "--pan-report=json")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*the probe toy failed: ArithmeticError: no border*"])
+    (audit,) = json.loads((repo.path / "pan-report.json").read_text())["audits"]
+    assert "toy" not in audit["findings"]
+    assert audit["partial"] == ""
+
+
+def test_all_stands_for_every_probe(toy: None, repo: pytest.Pytester) -> None:
+    repo.makepyfile("def test_a(pan_audit): assert 'toy' in pan_audit.settings.probes")
+    repo.runpytest("--pan-audit", "--pan-probes=all").assert_outcomes(passed=1)
