@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_pan.records.advice import Advice
 from pytest_pan.records.audit import Audit, Findings
 from pytest_pan.records.measures import Measure
 
@@ -53,6 +54,11 @@ def no_lines(audit: Audit) -> Iterable[str]:
     return ()
 
 
+def no_advice(audit: Audit) -> Iterable[Advice]:
+    """Return no advice; the default for probes that give none."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
     """Declaration of a probe."""
@@ -73,5 +79,7 @@ class Probe:
     """Function that returns its terminal lines, without indentation."""
     markdown: Callable[[Audit], Iterable[str]] = no_lines
     """Function that returns its lines in the Markdown report, in addition to its measures."""
+    advice: Callable[[Audit], Iterable[Advice]] = no_advice
+    """Function that returns what to do about its findings (``advice.py``)."""
     sections: tuple[Section, ...] = ()
     """Sections of the HTML report; if empty, ``lines`` are shown under the question."""

@@ -236,6 +236,7 @@ class Audit:
         """
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in data.items() if key in known or key not in readers}
+        values.pop("advice", None)  # follows from the rest
         return cls(
             **{
                 **values,

@@ -14,9 +14,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pytest_pan.charts import densities
-from pytest_pan.probes import table
+from pytest_pan.probes import advice, table
 from pytest_pan.probes.probe import Page, Probe
 from pytest_pan.probes.probe import Section as ProbeSection
+from pytest_pan.records.advice import Advice
 from pytest_pan.records.audit import Audit
 from pytest_pan.records.completeness import RunSummary
 from pytest_pan.records.limits import Verdict
@@ -57,6 +58,7 @@ class Section:
     verdicts: tuple[Verdict, ...]
     facts: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     parts: tuple[Part, ...]
+    advice: tuple[Advice, ...]
     skips: tuple[tuple[str, tuple[str, ...]], ...]
 
     @property
@@ -244,6 +246,7 @@ def _section(audit: Audit, name: str, parts: _Parts) -> Section:
         verdicts=tuple(sorted(audit.verdicts, key=lambda v: VERDICTS.index(v.outcome))),
         facts=_facts(audit),
         parts=tuple(parts.build(audit)),
+        advice=advice.ranked(audit),
         skips=tuple((why, tuple(what)) for why, what in skips),
     )
 

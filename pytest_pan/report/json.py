@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_pan.probes import advice
 from pytest_pan.records.audit import SCHEMA, Audit
 
 
@@ -28,7 +29,10 @@ def document(
         "partial": partial,
         "ran": dict(ran or {}),
         "seconds": dict(seconds or {}),
-        "audits": [audit.to_json() for audit in audits],
+        "audits": [
+            audit.to_json() | {"advice": [each.to_json() for each in advice.ranked(audit)]}
+            for audit in audits
+        ],
     }
     plain: dict[str, Any] = _nulls(body)
     return plain

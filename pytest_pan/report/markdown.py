@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_pan.probes import table
+from pytest_pan.probes import advice, table
 from pytest_pan.records import summary
 from pytest_pan.records.audit import Audit
 from pytest_pan.records.completeness import RunSummary
@@ -144,6 +144,7 @@ def _audit(audit: Audit) -> Block:
         _measures(audit),
         *_probe_lines(audit),
         _baseline(audit),
+        "\n".join(f"- advice: {code(line)}" for line in advice.lines(audit)),
         "\n".join(f"- note: {code(note)}" for note in audit.notes),
         _not_examined(audit),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_pan.probes import table
+from pytest_pan.probes import advice, table
 from pytest_pan.records import summary, text
 from pytest_pan.records.audit import Audit
 from pytest_pan.records.limits import Verdict
@@ -40,6 +40,8 @@ def _audit(audit: Audit) -> Iterator[str]:
         yield "  " + verdict_line(verdict)
         if verdict.basis:
             yield f"    {verdict.basis}"
+    for line in advice.lines(audit):
+        yield f"  advice {line}"
 
 
 def extent(audit: Audit) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytest_pan.probes.influence import report
+from pytest_pan.probes.influence.advice import advice
 from pytest_pan.probes.influence.measures import MEASURES
 from pytest_pan.probes.influence.records import InfluenceFindings
 from pytest_pan.probes.probe import Probe, Section
@@ -15,6 +16,7 @@ PROBE = Probe(
     observer="pytest_pan.probes.influence.observer:InfluenceObserver",
     read=InfluenceFindings.from_json,
     lines=report.lines,
+    advice=advice,
     sections=(
         Section(
             anchor="influence",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytest_pan.probes.intrusion import report
+from pytest_pan.probes.intrusion.advice import advice
 from pytest_pan.probes.intrusion.records import IntrusionFindings
 from pytest_pan.probes.probe import Probe, Section
 from pytest_pan.records.measures import Measure
@@ -28,5 +29,6 @@ PROBE = Probe(
     observer="pytest_pan.probes.intrusion.observer:IntrusionObserver",
     read=IntrusionFindings.from_json,
     lines=report.lines,
+    advice=advice,
     sections=(Section(anchor="intrusion", template="intrusion.html", view=report.view),),
 )
