@@ -187,11 +187,11 @@ def _strip(at: _Geometry, axis: int, between: _Pair, extent: _Pair) -> _Strip:
     stride, dilation = [at.kernel[axis], at.stride[other]], [1, at.dilation[other]]
     if axis == 1:
         places, stride, dilation = places[::-1], stride[::-1], dilation[::-1]
-    cells = [
+    copied = [
         cells(at.mode, at.size[dim], *at.amounts[2 * dim : 2 * dim + 2])[places[dim]]
         for dim in (0, 1)
     ]
-    outside = [part == _FILL for part in cells]
+    outside = [part == _FILL for part in copied]
     empty = outside[0][:, None] | outside[1][None, :]
     inside = [(~part).double() for part in outside]
     taps = [
@@ -206,7 +206,7 @@ def _strip(at: _Geometry, axis: int, between: _Pair, extent: _Pair) -> _Strip:
         lines=(first, last),
         across=slice(*extent),
         places=(places[0].to(there), places[1].to(there)),
-        cells=(cells[0].clamp(min=0).to(there), cells[1].clamp(min=0).to(there)),
+        cells=(copied[0].clamp(min=0).to(there), copied[1].clamp(min=0).to(there)),
         empty=empty.to(there) if empty.any() else None,
         share=share.to(there),
         stride=(stride[0], stride[1]),
