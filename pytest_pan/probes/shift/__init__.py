@@ -9,6 +9,15 @@ from pytest_pan.records.measures import Measure
 
 MEASURES = (
     Measure(
+        name="shift_consistency",
+        unit="fraction",
+        better="higher",
+        source="Zhang 2019, Making Convolutional Networks Shift-Invariant Again",
+        meaning="Pairs of windows of larger images, up to 32 pixels apart, that have the same top "
+        "class.",
+        needs="outputs with a class for each image, and larger images (pan_large_images)",
+    ),
+    Measure(
         name="roll_consistency",
         unit="fraction",
         better="higher",
@@ -23,7 +32,7 @@ PROBE = Probe(
     name="shift",
     question="Does the prediction stay when the image moves?",
     measures=MEASURES,
-    cost="3 forward passes",
+    cost="3 forward passes; 9 more windows of each larger image, if there are any",
     observer="pytest_pan.probes.shift.observer:ShiftObserver",
     read=ShiftFindings.from_json,
     lines=report.lines,

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pytest_pan.probes import outputs
+from pytest_pan.probes import larger, outputs
 from pytest_pan.probes.observer import ORIGINAL, Context, Found, Observer, Part, Pass
 from pytest_pan.probes.outputs import Reading
 from pytest_pan.probes.scores import in_form
 from pytest_pan.probes.shift.records import Consistency, Kind, ShiftFindings
 from pytest_pan.probes.shift.rolls import RandomRoll, Roll, stride_of
+from pytest_pan.probes.shift.windows import REACH, compare
 from pytest_pan.records.audit import Audit, Skip
 from pytest_pan.records.errors import InputError
 from pytest_pan.records.measures import LEAST_IMAGES, LEAST_UNITS, Measured
@@ -108,15 +109,18 @@ class ShiftObserver(Observer):
 
     def findings(self, known: Audit) -> Found:
         notes = [self._problem] if self._problem else []
-        rolls = [] if self._problem else self._rolls(notes)
-        named = {"roll": "roll_consistency"}
+        found = [] if self._problem else self._rolls(notes)
+        change = None
+        if not self._problem:
+            change = self._shifts(known, found, notes)
+        named = {"roll": "roll_consistency", "shift": "shift_consistency"}
         return Found(
-            findings=ShiftFindings(stride=self._stride, found=tuple(rolls)),
+            findings=ShiftFindings(stride=self._stride, found=tuple(found), pixel_change=change),
             measures={
                 named[each.kind]: Measured(
                     measure=named[each.kind], value=each.share, interval=each.interval
                 )
-                for each in rolls
+                for each in found
                 if each.kind in named
             },
             notes=tuple(notes),
@@ -140,6 +144,28 @@ class ShiftObserver(Observer):
                 found.append(consistency(kind, torch.cat(parts), units))
         return found
 
+    def _shifts(self, known: Audit, found: list[Consistency], notes: list[str]) -> float | None:
+        """Compare windows of the larger images; return the mean change under one pixel."""
+        channels, height, width = known.images["shape"]
+        least = (height + REACH, width + REACH)
+        if self._context.large_images is None:
+            notes.append(larger.missing("shift", least))
+            return None
+        with self._context.bench.open() as run:
+            sizes = larger.sizes(self._context, channels)
+            if note := larger.too_small("shift", sizes, least):
+                notes.append(note)
+            places = [at for at, size in enumerate(sizes) if larger.fits(size, least)]
+            shifted = compare(self._context, run, places, (height, width))
+        self._not_finite |= {
+            f"larger image {at}": "outputs not finite (windows)" for at in shifted.not_finite
+        }
+        if not shifted.places:
+            return None
+        units = torch.cat([self._context.large_units.of(at, 1) for at in shifted.places])
+        found.append(consistency("shift", torch.stack(shifted.same), units))
+        return float(torch.stack(shifted.changes).mean())
+
 
 def stays(before: Reading, after: Reading) -> Tensor:
     """Return whether each image keeps its top class, or all its decisions: (N,) bool."""
@@ -150,13 +176,17 @@ def stays(before: Reading, after: Reading) -> Tensor:
 
 
 def consistency(kind: Kind, same: Tensor, units: Tensor) -> Consistency:
-    """Summarise pairs: whether each has the same top class (N,), and its unit of sampling (N,)."""
+    """Summarise pairs: whether each has the same top class, (N,) or (N, pairs of an image), and the
+    unit of sampling of each image (N,).
+    """
+    pairs = same.reshape(len(units), -1)
     count = len(units.unique())
-    is_enough = len(same) >= LEAST_IMAGES and count >= LEAST_UNITS
+    of_pairs = units.repeat_interleave(pairs.shape[1])
+    is_enough = len(units) >= LEAST_IMAGES and count >= LEAST_UNITS
     return Consistency(
         kind=kind,
-        share=float(same.double().mean()),
-        pairs=len(same),
-        images=len(same),
-        interval=intervals.of_share(same, units) if is_enough else None,
+        share=float(pairs.double().mean()),
+        pairs=pairs.numel(),
+        images=len(units),
+        interval=intervals.of_share(pairs.flatten(), of_pairs) if is_enough else None,
     )

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from classifiers import network, noise, tops
 from torch import Tensor, nn
 
 from pytest_pan import audit
@@ -18,32 +19,6 @@ from pytest_pan.records.audit import Audit
 pytestmark = pytest.mark.filterwarnings("ignore::pytest_pan.PanWarning")
 
 
-def network(padding_mode: str = "zeros", stride: int = 2) -> nn.Sequential:
-    """A network of total stride ``stride ** 2`` whose classes lie close together."""
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 4, 3, stride, padding=1, padding_mode=padding_mode),
-        nn.ReLU(),
-        nn.Conv2d(4, 8, 3, stride, padding=1, padding_mode=padding_mode),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        Centred(),
-    ).double()
-
-
-class Centred(nn.Module):
-    """Makes small differences of eight features decide among eight classes."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        mean = features.mean(1, keepdim=True)
-        return torch.sin(200 * (features - mean))
-
-
-def noise(count: int = 40, side: int = 16) -> Tensor:
-    return torch.rand(count, 1, side, side, generator=torch.Generator().manual_seed(1)).double()
-
-
 def audited(model: nn.Module, images: Tensor, **settings: object) -> Audit:
     return audit(model, images, probes=("shift",), **settings)  # type: ignore[arg-type]
 
@@ -52,12 +27,6 @@ def findings(found: Audit) -> ShiftFindings:
     result = found.findings["shift"]
     assert isinstance(result, ShiftFindings)
     return result
-
-
-def tops(model: nn.Module, images: Tensor) -> Tensor:
-    with torch.no_grad():
-        top: Tensor = model.eval()(images).argmax(1)
-        return top
 
 
 def test_with_circular_padding_a_roll_by_the_total_stride_changes_no_class() -> None:
