@@ -1,4 +1,4 @@
-"""The larger images of an audit: which are large enough, and windows of them."""
+"""The larger images of an audit: which are large enough, windows of them, the total stride."""
 
 from __future__ import annotations
 
@@ -7,12 +7,25 @@ from itertools import islice
 
 from torch import Tensor
 
+from pytest_pan.probes.foveation.observer import total_stride
+from pytest_pan.probes.foveation.records import FoveationFindings
 from pytest_pan.probes.observer import Context
+from pytest_pan.records.audit import Audit
 from pytest_pan.records.errors import InputError
 from pytest_pan.records.measures import LEAST_IMAGES
 
 Size = tuple[int, int]
 """Height and width."""
+
+
+def stride_of(known: Audit) -> int:
+    """Return the total stride: the largest of any examined layer and of the last feature map."""
+    height, width = known.images["shape"][1:]
+    strides = [total_stride((height, width), site.map) for site in known.sites]
+    last = known.findings.get("foveation")
+    if isinstance(last, FoveationFindings):
+        strides.append(last.stride)
+    return max(strides, default=1)
 
 
 def sizes(context: Context, channels: int) -> list[Size]:

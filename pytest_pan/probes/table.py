@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pytest_pan.probes import foveation, influence, intrusion, pans, shift
+from pytest_pan.probes import foveation, influence, intrusion, pans, ppp, shift
 from pytest_pan.probes.probe import Probe
 from pytest_pan.records.audit import Audit
 from pytest_pan.records.errors import ConfigError, did_you_mean
@@ -23,6 +23,7 @@ PROBES: tuple[Probe, ...] = (
     influence.PROBE,
     intrusion.PROBE,
     foveation.PROBE,
+    ppp.PROBE,
     shift.PROBE,
 )
 """In report order; a probe may depend on those before it."""

@@ -18,7 +18,7 @@ from pytest_pan.probes.observer import ORIGINAL, Context, Found, Observer, Part,
 from pytest_pan.probes.outputs import Reading
 from pytest_pan.probes.scores import in_form
 from pytest_pan.probes.shift.records import Consistency, Kind, ShiftFindings
-from pytest_pan.probes.shift.rolls import RandomRoll, Roll, stride_of
+from pytest_pan.probes.shift.rolls import RandomRoll, Roll
 from pytest_pan.probes.shift.windows import REACH, compare
 from pytest_pan.records.audit import Audit, Skip
 from pytest_pan.records.errors import InputError
@@ -58,7 +58,7 @@ class ShiftObserver(Observer):
         if self._is_started or self._problem:
             return ()
         self._is_started = True
-        self._stride = stride_of(known)
+        self._stride = larger.stride_of(known)
         self._random = RandomRoll(self._stride, self._settings.seed)
         self._own = Pass(inputs=Roll(self._stride))
         self._plain = Pass(plan=_CIRCULAR)

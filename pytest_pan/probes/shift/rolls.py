@@ -1,4 +1,4 @@
-"""Rolls of images, and the total stride of a network."""
+"""Rolls of images."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
-
-from pytest_pan.probes.foveation.observer import total_stride
-from pytest_pan.probes.foveation.records import FoveationFindings
-from pytest_pan.records.audit import Audit
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +48,3 @@ class RandomRoll:
         """Return the rows and columns by which an image is rolled."""
         rows, columns = np.random.default_rng((self.seed, index)).integers(0, self.most, 2).tolist()
         return rows, columns
-
-
-def stride_of(known: Audit) -> int:
-    """Return the total stride: the largest of any examined layer and of the last feature map."""
-    height, width = known.images["shape"][1:]
-    strides = [total_stride((height, width), site.map) for site in known.sites]
-    last = known.findings.get("foveation")
-    if isinstance(last, FoveationFindings):
-        strides.append(last.stride)
-    return max(strides, default=1)
