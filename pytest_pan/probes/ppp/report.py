@@ -55,10 +55,11 @@ def _mean(patterns: Iterable[Pattern]) -> float:
 def sentence(found: PppFindings) -> str:
     """Return what is seen, in one sentence."""
     most = max(found.layers, key=lambda layer: layer.own.mae)
+    own = _mean(layer.own for layer in found.layers)
+    swapped = _mean(layer.swapped for layer in found.layers)
     return (
-        f"padding moves the features by {_mean(layer.own for layer in found.layers):.3g} standard deviations on "
-        f"average, most in {most.site} ({most.own.mae:.3g}), and {found.mode} padding by "
-        f"{_mean(layer.swapped for layer in found.layers):.3g}"
+        f"padding moves the features by {own:.3g} standard deviations on average, most in "
+        f"{most.site} ({most.own.mae:.3g}), and {found.mode} padding by {swapped:.3g}"
     )
 
 
