@@ -21,7 +21,6 @@ from pytest_pan.probes.shift.records import Consistency, Kind, ShiftFindings
 from pytest_pan.probes.shift.rolls import RandomRoll, Roll
 from pytest_pan.probes.shift.windows import REACH, compare
 from pytest_pan.records.audit import Audit, Skip
-from pytest_pan.records.errors import InputError
 from pytest_pan.records.measures import LEAST_IMAGES, LEAST_UNITS, Measured
 from pytest_pan.records.plans import Plan
 from pytest_pan.stats import intervals
@@ -82,8 +81,10 @@ class ShiftObserver(Observer):
             return
         try:
             reading = outputs.read(output, self._settings.task, self._context.pick)
-        except InputError as error:
-            self._problem = f"shift: {error}"
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # may come from a user function; only this probe lacks figures
+            self._problem = f"shift: the outputs cannot be read: {error}"
             return
         if reading.classes is None or reading.task not in _TASKS:
             self._problem = NO_CLASSES

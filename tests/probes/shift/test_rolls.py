@@ -95,6 +95,15 @@ def test_outputs_without_classes_give_a_note_and_no_measure() -> None:
     assert "roll_consistency" not in found.measures
 
 
+def test_outputs_that_cannot_be_read_leave_the_audit_and_say_why() -> None:
+    def pick(output: object) -> object:
+        raise RuntimeError("no such key")
+
+    found = audited(network(), noise(), outputs=pick)
+    assert "shift: the outputs cannot be read: no such key" in found.notes
+    assert "roll_consistency" not in found.measures
+
+
 def test_findings_survive_json() -> None:
     found = audited(network(), noise())
     again = read_audit(json.loads(json.dumps(found.to_json())))
