@@ -72,7 +72,7 @@ def test_an_update_writes_one_file_a_model_and_says_so(ready: pytest.Pytester) -
 def test_an_unchanged_audit_rewrites_its_file_byte_by_byte(based: pytest.Pytester) -> None:
     before = the_file(based).read_bytes()
     result = based.runpytest("--pan-audit", "--pan-baseline=bases", "--pan-update-baseline")
-    result.stdout.fnmatch_lines(["*: 5 same; unchanged"])
+    result.stdout.fnmatch_lines(["*: 8 same; unchanged"])
     assert the_file(based).read_bytes() == before
     the_file(based).unlink()
     based.runpytest("--pan-audit", "--pan-baseline=bases", "--pan-update-baseline")
@@ -89,7 +89,7 @@ def test_a_limit_relative_to_the_baseline_fails_beyond_it_and_says_why(
         [
             "Conv2d: pan_count 15 is above max_pan_count = 14 (*: baseline+1, 13 in bases/*",
             "  changed since the baseline: nothing recorded: weights, images, settings*",
-            "  baseline bases/Conv2d-*.json: 1 worse, 4 same",
+            "  baseline bases/Conv2d-*.json: 1 worse, 7 same",
             "    worse pan_count 13 -> 15 (+2)",
         ]
     )
@@ -171,7 +171,7 @@ def test_all_reports_have_the_comparison(based: pytest.Pytester) -> None:
     assert audit["verdicts"][0]["limit"]["relative"] == "baseline+1"
     for name in ("pan-report.html", "pan-report.md"):
         page = (based.path / name).read_text()
-        assert "1 worse, 4 same" in page
+        assert "1 worse, 7 same" in page
         assert "worse pan_count 13 -" in page
 
 

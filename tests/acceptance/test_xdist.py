@@ -264,7 +264,7 @@ def test_a_limit_relative_to_the_baseline_fails_beyond_it_and_says_why(everythin
         [
             "worse: pan_count 15 is above max_pan_count = 14 (*: baseline+1, 13 in bases/worse*",
             "  changed since the baseline: nothing recorded: weights, images, settings*",
-            "  baseline bases/worse.json: 1 worse, 4 same",
+            "  baseline bases/worse.json: 1 worse, 7 same",
             "    worse pan_count 13 -> 15 (+2)",
         ]
     )
