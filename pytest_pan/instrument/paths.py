@@ -24,6 +24,9 @@ from pytest_pan.instrument.sites import pair
 MODES = ("zeros", "reflect", "symmetric", "replicate", "circular", "partial")
 """Padding modes in which paths can be counted: others copy no single pixel."""
 
+POOLS = frozenset(("max_pool2d", "avg_pool2d"))
+"""Pools with windows of a fixed size."""
+
 _ADDITIONS = ("add", "radd")
 _PRODUCTS = frozenset(
     (
@@ -69,8 +72,8 @@ class Paths(TorchFunctionMode):
         arguments = conv2d_arguments(func, args, kwargs)
         if arguments is not None:
             return self._conv(arguments)
-        if name in ("max_pool2d", "avg_pool2d"):
-            return _window_sums(func, name, args, kwargs)
+        if name in POOLS:
+            return self._pool(func, args, kwargs)
         if name == "linear":
             weight = args[1] if len(args) > 1 else kwargs["weight"]
             return traced[0].mean(-1, keepdim=True).expand(*traced[0].shape[:-1], len(weight))
@@ -114,6 +117,9 @@ class Paths(TorchFunctionMode):
             found = found * (kernel[0] * kernel[1] / inside.clamp(min=1))
         found = _channels(found, len(at.weight))
         return found if at.input.dim() == 4 else found[0]
+
+    def _pool(self, func: Any, args: Any, kwargs: Any) -> Any:
+        return _window_sums(func, functions.name_of(func), args, kwargs)
 
     def _pad(self, func: Any, args: Any, kwargs: Any) -> Any:
         named = dict(zip(("input", "pad", "mode", "value"), args, strict=False)) | kwargs

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pytest_pan.probes import foveation, influence, intrusion, pans
+from pytest_pan.probes import foveation, influence, intrusion, pans, uneven
 from pytest_pan.probes.probe import Probe
 from pytest_pan.records.audit import Audit
 from pytest_pan.records.errors import ConfigError, did_you_mean
@@ -18,7 +18,13 @@ from pytest_pan.records.measures import Measure
 EVERY = "all"
 """Stands for all probes."""
 
-PROBES: tuple[Probe, ...] = (pans.PROBE, influence.PROBE, intrusion.PROBE, foveation.PROBE)
+PROBES: tuple[Probe, ...] = (
+    pans.PROBE,
+    influence.PROBE,
+    intrusion.PROBE,
+    uneven.PROBE,
+    foveation.PROBE,
+)
 """In report order; a probe may depend on those before it."""
 
 

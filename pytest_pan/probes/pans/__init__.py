@@ -51,16 +51,6 @@ MEASURES = (
         no_interval="a seventh of all neurons lie near its threshold, too many to examine again; "
         "limit pan_count instead",
     ),
-    Measure(
-        name="uneven_layers",
-        unit="count",
-        better="lower",
-        source="Mind the Pad, uneven application of padding",
-        meaning="Examined layers that consume less of the padding they have on one side than on "
-        "the opposite one, or that are padded unequally to begin with.",
-        per_site="1 where the layer is uneven, else 0",
-        is_sampled=False,
-    ),
 )
 
 PROBE = Probe(

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pytest_pan.instrument.sites import is_uneven
 from pytest_pan.probes.activations.states import State, States
 from pytest_pan.probes.pans import subsampling
 from pytest_pan.probes.pans.subsampling import Candidates, Stability
@@ -156,7 +155,6 @@ def _neurons(site: Site, bounds: Bounds, theta: float) -> list[Neuron]:
 def measures(detected: Detected, stability: Stability) -> dict[str, Measured]:
     """Return the measures of the probe, with error bounds and intervals."""
     sites, pans, edges = detected.sites, detected.pans, detected.edges
-    uneven = {site.name: float(is_uneven(site)) for site in sites}
     examined = sum(site.channels for site in sites)
     found, detectors = _sum(pans.values()), _sum(edges.values())
     shares = {site.name: pans[site.name].value / site.channels for site in sites}
@@ -179,7 +177,6 @@ def measures(detected: Detected, stability: Stability) -> dict[str, Measured]:
         ("pan_count", found.value, (found.low, found.high), counts),
         ("layer_pan_fraction", largest, (layer[0], layer[1]), shares),
         ("edge_detector_count", detectors.value, (detectors.low, detectors.high), detecting),
-        ("uneven_layers", sum(uneven.values()), None, uneven),
     )
     return {
         name: Measured(
