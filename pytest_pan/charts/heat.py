@@ -6,9 +6,6 @@ import base64
 import io
 from collections.abc import Sequence
 
-import numpy as np
-from PIL import Image
-
 LEAST_SIDE = 112
 """Pictures are enlarged, cell by cell, until their shorter side has at least so many pixels."""
 
@@ -30,6 +27,9 @@ def heat_map(
     through white at 0 to orange, with both ends equally far from 0. Cells that are not finite are
     grey.
     """
+    import numpy as np  # here, since reading reports and comparing them needs no picture
+    from PIL import Image
+
     cells = np.asarray(values, dtype=np.float64)
     finite = cells[np.isfinite(cells)]
     if low is None:

@@ -18,14 +18,11 @@ from torch.overrides import TorchFunctionMode
 
 from pytest_pan.instrument import functions
 from pytest_pan.instrument.calls import Arguments, conv2d_arguments
+from pytest_pan.instrument.pools import PoolArguments, pool_arguments
 from pytest_pan.instrument.repad import cells
-from pytest_pan.instrument.sites import pair
 
 MODES = ("zeros", "reflect", "symmetric", "replicate", "circular", "partial")
 """Padding modes in which paths can be counted: others copy no single pixel."""
-
-POOLS = frozenset(("max_pool2d", "avg_pool2d"))
-"""Pools with windows of a fixed size."""
 
 _ADDITIONS = ("add", "radd")
 _PRODUCTS = frozenset(
@@ -72,10 +69,13 @@ class Paths(TorchFunctionMode):
         arguments = conv2d_arguments(func, args, kwargs)
         if arguments is not None:
             return self._conv(arguments)
-        if name in POOLS:
-            return self._pool(func, args, kwargs)
+        pool = pool_arguments(func, args, kwargs)
+        if pool is not None:
+            return self._pool(pool, func, args, kwargs)
         if name == "linear":
             weight = args[1] if len(args) > 1 else kwargs["weight"]
+            if traced[0].shape[-1] != weight.shape[-1]:
+                raise ValueError(f"{traced[0].shape[-1]} inputs of a layer for {weight.shape[-1]}")
             return traced[0].mean(-1, keepdim=True).expand(*traced[0].shape[:-1], len(weight))
         if name == "pad":
             return self._pad(func, args, kwargs)
@@ -118,8 +118,12 @@ class Paths(TorchFunctionMode):
         found = _channels(found, len(at.weight))
         return found if at.input.dim() == 4 else found[0]
 
-    def _pool(self, func: Any, args: Any, kwargs: Any) -> Any:
-        return _window_sums(func, functions.name_of(func), args, kwargs)
+    def _pool(self, at: PoolArguments, func: Any, args: Any, kwargs: Any) -> Any:
+        with torch.no_grad():
+            output = func(*args, **kwargs)
+        if isinstance(output, tuple):  # with indices
+            return _window_sums(at, output[0].shape), output[1]
+        return _window_sums(at, output.shape)
 
     def _pad(self, func: Any, args: Any, kwargs: Any) -> Any:
         named = dict(zip(("input", "pad", "mode", "value"), args, strict=False)) | kwargs
@@ -175,28 +179,23 @@ def _padded(maps: Tensor, amounts: Any, mode: str) -> Tensor:
     return maps
 
 
-def _window_sums(func: Any, name: str, args: Any, kwargs: Any) -> Tensor:
-    """Return the sums over a pool's windows; cells outside the map count as 0."""
-    keys = ["input", "kernel_size", "stride", "padding"]
-    keys += ["dilation", "ceil_mode"] if name == "max_pool2d" else ["ceil_mode"]
-    named = dict(zip(keys, args, strict=False)) | kwargs
-    maps = named["input"]
-    kernel = pair(named["kernel_size"])
-    stride = pair(named.get("stride") or kernel)
-    padding, dilation = pair(named.get("padding", 0)), pair(named.get("dilation", 1))
-    with torch.no_grad():
-        size = func(*args, **kwargs).shape
-    amounts = []
+def _window_sums(at: PoolArguments, shape: torch.Size) -> Tensor:
+    """Return the sums over a pool's windows; cells outside the map count as 0.
+
+    ``shape``: that of the pool's output.
+    """
+    maps, amounts = at.input, []
     for axis in (1, 0):
-        span = dilation[axis] * (kernel[axis] - 1) + 1
-        reached = (size[axis - 2] - 1) * stride[axis] + span
-        amounts += [padding[axis], max(reached - padding[axis] - maps.shape[axis - 2], 0)]
+        span = at.dilation[axis] * (at.kernel[axis] - 1) + 1
+        first = at.own.quad[2 * axis]
+        reached = (shape[axis - 2] - 1) * at.stride[axis] + span
+        amounts += [first, max(reached - first - maps.shape[axis - 2], 0)]
     one = _one_of_equal(maps)
     source = maps if one is None else one
     channels = source.shape[-3]
-    ones = maps.new_ones(channels, 1, *kernel)
-    found = F.conv2d(F.pad(source, amounts), ones, None, stride, 0, dilation, channels)
-    found = found[..., : size[-2], : size[-1]]
+    ones = maps.new_ones(channels, 1, *at.kernel)
+    found = F.conv2d(F.pad(source, amounts), ones, None, at.stride, 0, at.dilation, channels)
+    found = found[..., : shape[-2], : shape[-1]]
     return found if one is None else _channels(found, maps.shape[1])
 
 
@@ -224,7 +223,10 @@ def _sum(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _depends(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.requires_grad and value.is_floating_point()
+    """Return whether a value was computed from the image; parameters require gradients, too."""
+    if not isinstance(value, Tensor) or isinstance(value, nn.Parameter):
+        return False
+    return value.dtype == torch.float64 and value.requires_grad
 
 
 def _doubles(value: Any) -> Any:
