@@ -38,6 +38,11 @@ _IDENTITY = (functions.POINTWISE - _PRODUCTS - set(_ADDITIONS)) | {
     "normalize",
     "rms_norm",
 }
+_CASTS = ("to", "type", "type_as", "float", "half", "bfloat16", "double", "detach", "data")
+"""Paths stay in float64, and go through."""
+
+_OTHER_CONVOLUTIONS = ("conv1d", "conv3d", "conv_transpose1d", "conv_transpose2d")
+_RESIZES = ("interpolate", "pixel_shuffle", "pixel_unshuffle", "conv_transpose2d")
 _ATTENTION = ("scaled_dot_product_attention", "multi_head_attention_forward")
 _PRODUCT_OF_MATRICES = ("matmul", "bmm", "mm", "baddbmm", "einsum")
 
@@ -45,20 +50,26 @@ _PRODUCT_OF_MATRICES = ("matmul", "bmm", "mm", "baddbmm", "einsum")
 class Paths(TorchFunctionMode):
     """Makes a forward pass count paths; ``mode`` is what zero padding of convolutions becomes.
 
-    :attr:`last` is the last feature map afterwards, :attr:`replaced` names what became identity.
+    :attr:`last` is the last feature map afterwards, :attr:`replaced` names what became identity,
+    :attr:`stride` is the pixels between neighbouring cells of the last map, by axis, as far as
+    convolutions, pools and resizing functions make it.
     """
 
     def __init__(self, mode: str = "zeros") -> None:
         super().__init__()
         self._mode = mode
         self.last: Tensor | None = None
+        self.stride = (1.0, 1.0)
         self.replaced: set[str] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = self._run(func, args, kwargs or {})
+        name, kwargs = functions.name_of(func), kwargs or {}
+        result = self._run(func, args, kwargs)
         for each in result if isinstance(result, tuple | list) else (result,):
             if _depends(each) and each.dim() == 4 and min(each.shape[2:]) > 1:
-                self.last = each
+                stride = _stride(each, func, args, kwargs)
+                if not name.startswith("adaptive"):
+                    self.last, self.stride = each, stride
         return result
 
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -79,6 +90,10 @@ class Paths(TorchFunctionMode):
             return traced[0].mean(-1, keepdim=True).expand(*traced[0].shape[:-1], len(weight))
         if name == "pad":
             return self._pad(func, args, kwargs)
+        if name in _CASTS and args and args[0] is traced[0]:
+            return traced[0] if len(args) + len(kwargs) > 1 or name != "type" else func(traced[0])
+        if name in _OTHER_CONVOLUTIONS:
+            return _with_ones(func, args, kwargs)
         if name in _IDENTITY:
             return traced[0]
         if name in _ATTENTION:
@@ -153,7 +168,7 @@ def pixel_counts(
 ) -> tuple[Tensor, tuple[int, int], tuple[str, ...]]:
     """Return how many paths lead from each pixel (H, W) to the last map, float64, on the CPU.
 
-    Also the last map's size, and what was replaced by identity. ``shape`` (C, H, W) of the image.
+    Also the total stride, and what was replaced by identity. ``shape`` (C, H, W) of the image.
     Raises ValueError for a model without a map. Call it with the model borrowed.
     """
     place = next((each.device for each in model.parameters()), torch.device("cpu"))
@@ -164,8 +179,58 @@ def pixel_counts(
         if paths.last is None:
             raise ValueError("no feature map depends on the image")
         (found,) = torch.autograd.grad(paths.last.sum(), image)
-    height, width = paths.last.shape[2:]
-    return found[0].sum(0).cpu(), (height, width), tuple(sorted(paths.replaced))
+    strides = [
+        total_stride(size, cells, stride)
+        for size, cells, stride in zip(shape[1:], paths.last.shape[2:], paths.stride, strict=True)
+    ]
+    return found[0].sum(0).cpu(), (strides[0], strides[1]), tuple(sorted(paths.replaced))
+
+
+def total_stride(size: int, cells: int, product: float) -> int:
+    """Return the number of pixels between neighbouring cells of the last map, along one axis.
+
+    ``product``: that of the strides on the way. It does not count cells that a network skips by
+    indexing, as Swin does. Where it does not fit the number of cells, the power of two that does,
+    or else the smallest number: n pixels in steps of S give at most (n - 1) // S + 1 cells.
+    """
+    least, most = -(-size // cells), (size - 1) // (cells - 1)
+    if least / 2 < product <= max(most, least):
+        return max(round(product), 1)
+    powers = [2**e for e in range(24) if min(least, most) <= 2**e <= most]
+    return powers[0] if powers else max(min(least, most), 1)
+
+
+def _stride(result: Tensor, func: Any, args: Any, kwargs: Any) -> tuple[float, float]:
+    """Set and return the pixels between neighbouring cells of a result, by axis."""
+    known: tuple[float, float] | None = getattr(result, "_paths_stride", None)
+    if known is not None:  # identity
+        return known
+    maps = [each for each in _flat((*args, *kwargs.values())) if _depends(each)]
+    strides = [getattr(each, "_paths_stride", (1.0, 1.0)) for each in maps]
+    rows, columns = (max(each) for each in zip(*strides, strict=True))
+    window = conv2d_arguments(func, args, kwargs) or pool_arguments(func, args, kwargs)
+    if window is not None:
+        rows, columns = rows * window.stride[0], columns * window.stride[1]
+    elif functions.name_of(func) in _RESIZES:
+        before, after = maps[0].shape[-2:], result.shape[-2:]
+        rows, columns = rows * before[0] / after[0], columns * before[1] / after[1]
+    result._paths_stride = rows, columns  # type: ignore[attr-defined]
+    return rows, columns
+
+
+def _with_ones(func: Any, args: Any, kwargs: Any) -> Any:
+    """Run another convolution with the mean over its input channels, and no bias."""
+    is_transposed = "transpose" in functions.name_of(func)
+    options = [
+        "stride",
+        "padding",
+        *(["output_padding", "groups", "dilation"] if is_transposed else ["dilation", "groups"]),
+    ]
+    named = dict(zip(["input", "weight", "bias", *options], args, strict=False)) | kwargs
+    input, weight = named.pop("input"), named.pop("weight")
+    named["bias"] = None
+    channels = len(weight) // named.get("groups", 1) if is_transposed else weight.shape[1]
+    return func(input, torch.ones_like(weight, dtype=input.dtype) / channels, **named)
 
 
 def _padded(maps: Tensor, amounts: Any, mode: str) -> Tensor:

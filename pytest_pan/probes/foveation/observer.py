@@ -38,12 +38,11 @@ class FoveationObserver(Observer):
         else:
             notes.append(f"foveation with {mode} padding has no meaning: it copies no single pixel")
         maps: list[Foveation] = []
-        stride = 1
+        stride = (1, 1)
         replaced: tuple[str, ...] = ()
         with self._context.bench.open() as run:
             for each in modes:
-                counts, last, replaced = pixel_counts(run.model, shape, mode=each)
-                stride = total_stride((size[0], size[1]), last)
+                counts, stride, replaced = pixel_counts(run.model, shape, mode=each)
                 maps.append(foveation(counts, stride, "own" if each == "zeros" else each))
         if replaced:
             notes.append(f"foveation: {' and '.join(replaced)} were replaced by identity")
@@ -61,10 +60,10 @@ class FoveationObserver(Observer):
         )
 
 
-def foveation(counts: Tensor, stride: int, padding: str) -> Foveation:
-    """Summarise the counts (H, W) in blocks of ``stride`` x ``stride`` pixels."""
+def foveation(counts: Tensor, stride: tuple[int, int], padding: str) -> Foveation:
+    """Summarise the counts (H, W) in blocks of as many pixels as the total stride, by axis."""
     height, width = counts.shape
-    block = min(stride, height), min(stride, width)
+    block = min(stride[0], height), min(stride[1], width)
     means = F.avg_pool2d(counts[None, None], block, 1)[0, 0]
     top, left = (height - block[0]) // 2, (width - block[1]) // 2
     centre = float(counts[top : top + block[0], left : left + block[1]].mean())
@@ -84,16 +83,3 @@ def _asymmetry(counts: Tensor) -> float:
     half = len(counts) // 2
     first, last = float(counts[:half].sum()), float(counts[len(counts) - half :].sum())
     return abs(first - last) / (first + last) if first + last else 0.0
-
-
-def total_stride(size: tuple[int, int], last: tuple[int, int]) -> int:
-    """Return the number of pixels between neighbouring cells of the last map.
-
-    n pixels in steps of S, padded to keep their number, give (n - 1) // S + 1 cells; without
-    padding fewer. Of the strides that fit both sides, the power of two, or else the smallest.
-    """
-    least = max(-(-n // m) for n, m in zip(size, last, strict=True))
-    most = min((n - 1) // (m - 1) if m > 1 else n for n, m in zip(size, last, strict=True))
-    least = min(least, most)
-    powers = [2**e for e in range(24) if least <= 2**e <= most]
-    return powers[0] if powers else max(least, 1)

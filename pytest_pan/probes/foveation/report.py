@@ -31,7 +31,8 @@ class View:
 
     sentence: str
     pictures: tuple[Picture, ...]
-    stride: int
+    stride: str
+    """Rows x columns of a block."""
     has_pictures: bool = True
 
 
@@ -73,7 +74,7 @@ def view(audit: Audit, page: Page) -> View | None:
     return View(
         sentence=f"{text[0].upper()}{text[1:]}.",
         pictures=tuple(_picture(each, high) for each in found.maps),
-        stride=found.stride,
+        stride="x".join(map(str, found.stride)),
     )
 
 

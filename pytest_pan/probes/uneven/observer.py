@@ -12,7 +12,7 @@ from pytest_pan.instrument.paths import pixel_counts
 from pytest_pan.instrument.sites import module_of
 from pytest_pan.instrument.windows import UnevenError, Windows, windows_at, windows_of
 from pytest_pan.probes.bench import Runner
-from pytest_pan.probes.foveation.observer import foveation, total_stride
+from pytest_pan.probes.foveation.observer import foveation
 from pytest_pan.probes.observer import Context, Found, Observer, Pass
 from pytest_pan.probes.uneven.records import Layer, UnevenFindings
 from pytest_pan.records.audit import Audit
@@ -156,8 +156,8 @@ def even_sizes(
 
 def asymmetry(model: nn.Module, shape: Shape) -> float:
     """Return the foveation asymmetry for images of a shape (C, H, W)."""
-    counts, last, _ = pixel_counts(model, shape)
-    return foveation(counts, total_stride((shape[1], shape[2]), last), "own").asymmetry
+    counts, stride, _ = pixel_counts(model, shape)
+    return foveation(counts, stride, "own").asymmetry
 
 
 def _unclear(windows: Sequence[Windows]) -> Iterator[str]:
