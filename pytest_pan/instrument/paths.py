@@ -221,16 +221,13 @@ def _stride(result: Tensor, func: Any, args: Any, kwargs: Any) -> tuple[float, f
 def _with_ones(func: Any, args: Any, kwargs: Any) -> Any:
     """Run another convolution with the mean over its input channels, and no bias."""
     is_transposed = "transpose" in functions.name_of(func)
-    options = [
-        "stride",
-        "padding",
-        *(["output_padding", "groups", "dilation"] if is_transposed else ["dilation", "groups"]),
-    ]
-    named = dict(zip(["input", "weight", "bias", *options], args, strict=False)) | kwargs
-    input, weight = named.pop("input"), named.pop("weight")
-    named["bias"] = None
+    rest = ("output_padding", "groups", "dilation") if is_transposed else ("dilation", "groups")
+    names = ("input", "weight", "bias", "stride", "padding", *rest)
+    named = dict(zip(names, args, strict=False)) | kwargs
+    weight = named["weight"]
     channels = len(weight) // named.get("groups", 1) if is_transposed else weight.shape[1]
-    return func(input, torch.ones_like(weight, dtype=input.dtype) / channels, **named)
+    ones = torch.ones_like(weight, dtype=torch.float64) / channels
+    return func(**{**named, "weight": ones, "bias": None})
 
 
 def _padded(maps: Tensor, amounts: Any, mode: str) -> Tensor:
