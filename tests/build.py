@@ -114,14 +114,12 @@ def make_measures(sites: Sequence[Site], neurons: Sequence[Neuron]) -> dict[str,
     """The measures counted anew from the records."""
     count = {s.name: float(sum(n.site == s.name for n in neurons)) for s in sites}
     share = {s.name: count[s.name] / s.channels for s in sites}
-    uneven = {s.name: float(len({*s.consumed[:2]}) + len({*s.consumed[2:]}) > 2) for s in sites}
     total = sum(s.channels for s in sites)
     values = {
         "pan_fraction": (len(neurons) / total if total else 0.0, share),
         "pan_count": (float(len(neurons)), count),
         "layer_pan_fraction": (max(share.values(), default=0.0), share),
         "edge_detector_count": (sum(count.values()) * 3, {s: 3 * c for s, c in count.items()}),
-        "uneven_layers": (sum(uneven.values()), uneven),
     }
     return {
         name: Measured(measure=name, value=value, sites=by_site)

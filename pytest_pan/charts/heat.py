@@ -27,7 +27,7 @@ def heat_map(
     through white at 0 to orange, with both ends equally far from 0. Cells that are not finite are
     grey.
     """
-    import numpy as np  # here, since reading reports and comparing them needs no picture
+    import numpy as np  # here, because reports are declared without it
     from PIL import Image
 
     cells = np.asarray(values, dtype=np.float64)

@@ -22,7 +22,12 @@ from pytest_pan.records.text import cut
 FILE = "pyproject.toml"
 
 _SPEC = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
-_SPECS = {"transform": "attribute", "outputs": "attribute", "classes": "attribute"}
+_SPECS = {
+    "transform": "attribute",
+    "outputs": "attribute",
+    "classes": "attribute",
+    "large_images": "callable",
+}
 _MODEL_KEYS = ("model", "arguments", "images", "groups", *_SPECS, "limits")
 _LIMITS = "a table, such as { max_pan_fraction = 0.03 }"
 
@@ -41,6 +46,8 @@ class Model:
     """``module:attribute``, as are ``outputs`` and ``classes``."""
     outputs: str = ""
     classes: str = ""
+    large_images: str = ""
+    """``module:callable``."""
     groups: str = ""
     """``module:attribute``, or a regular expression for the file names of a folder."""
     settings: Mapping[str, Any] = field(default_factory=dict)

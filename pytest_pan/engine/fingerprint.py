@@ -22,10 +22,11 @@ from torch import nn
 from pytest_pan.engine.source_files import digests_of_sources
 from pytest_pan.inputs.digests import model_digest, raw_bytes
 from pytest_pan.inputs.images import Images
+from pytest_pan.inputs.larger import LargeImages
 from pytest_pan.inputs.samples import code_of, digest_contents, sample
 from pytest_pan.inputs.values import digest_modules, digest_values
 from pytest_pan.instrument import devices
-from pytest_pan.instrument.gate import borrowed
+from pytest_pan.instrument.gate import borrowed, kept_randomness
 from pytest_pan.instrument.tap import ConvCall, Tap, tapped
 from pytest_pan.records.audit import Settings
 
@@ -54,6 +55,7 @@ def fingerprint(
     settings: Settings,
     transform: object = None,
     pick: Callable[[Any], Any] | None = None,
+    large_images: object = None,
     names: Iterable[str] = (),
 ) -> Fingerprint:
     """Take the fingerprint; ``names`` are of the model and its classes, ``pick`` picks outputs.
@@ -69,6 +71,7 @@ def fingerprint(
     network.update(b"".join(digests_of_sources(each for each in code if each is not None)))
     with _noting_errors(network.update):
         network.update(model_digest(model).encode())
+    _digest_larger(large_images, settings.seed, network.update)
     attributes = _attributes(model, pick)
     _digest_computation(model, images, settings, pick, network.update)
     computed = network.copy()
@@ -83,6 +86,14 @@ def held(
 ) -> str:
     """Return :attr:`Fingerprint.held` of now."""
     return _attributes(model, pick) + _contents(images, transform)
+
+
+def _digest_larger(given: object, seed: int, update: Callable[[Any], None]) -> None:
+    if given is None:
+        return
+    with _noting_errors(update), kept_randomness(seed):
+        for batch in LargeImages(given, seed=seed):
+            digest_values(batch, update)
 
 
 def _attributes(model: nn.Module, pick: Callable[[Any], Any] | None) -> str:

@@ -14,6 +14,7 @@ from pytest_pan.engine.notes import batches_cut, few_images, warn
 from pytest_pan.engine.passes import Batch, Round, now
 from pytest_pan.inputs.folders import Transform
 from pytest_pan.inputs.images import Images
+from pytest_pan.inputs.larger import LargeImages
 from pytest_pan.inputs.models import class_names, load_model, model_facts, name_of
 from pytest_pan.inputs.transforms import transform_of
 from pytest_pan.instrument import devices
@@ -54,6 +55,7 @@ def audit(
     outputs: Pick | None = None,
     classes: object = None,
     groups: object = None,
+    large_images: object = None,
 ) -> Audit:
     """Find the padding aware neurons of a model on images; the model stays as it is.
 
@@ -74,7 +76,9 @@ def audit(
 
     ``support``: summed probability from which on a class counts (docs/method.md). ``groups``: which
     images are not independent, such as crops of one photograph: a label per image, or a regular
-    expression for file names; intervals then resample groups.
+    expression for file names; intervals then resample groups. ``large_images``: images larger
+    than the network's input, normalised as it is, for the probes that need them: a tensor, a
+    Dataset or a DataLoader.
 
     Raises :class:`ConfigError` for a wrong setting and :class:`InputError` for a wrong model or
     images, both before the first forward pass, and :class:`AuditError`, whose ``audit`` holds
@@ -105,6 +109,7 @@ def audit(
         outputs=outputs,
         classes=classes,
         groups=groups,
+        large_images=large_images,
     )
     warn(result, stacklevel=3)
     return result
@@ -124,7 +129,7 @@ def run(
 
     ``abandoned`` gets what had finished when the audit is interrupted (Ctrl-C, a timeout).
     ``processes`` share the images, and all of them return the whole audit. ``given``: transform,
-    arguments, name, outputs, classes and groups, as of :func:`audit`.
+    arguments, name, outputs, classes, groups and large_images, as of :func:`audit`.
     """
     try:
         return _run(model, images, settings, tick, abandoned, processes, **given)
@@ -149,6 +154,7 @@ def _run(
     outputs: Pick | None = None,
     classes: object = None,
     groups: object = None,
+    large_images: object = None,
 ) -> Audit:
     check(settings)
     settings = replace(settings, probes=table.selected(settings.probes))
@@ -170,6 +176,7 @@ def _run(
     )
     shard = source(shard=(processes.rank, processes.count))
     facts = model_facts(loaded, name_of(model, loaded, name))
+    larger = None if large_images is None else LargeImages(large_images, seed=settings.seed)
     processes.agree({"model": facts["digest"], "settings": settings.to_json()})
     context = Context(
         model=on_device(loaded, device),
@@ -181,6 +188,8 @@ def _run(
         classes=class_names(classes, shard.class_names),
         label_classes=shard.label_classes,
         units=Units(shard.groups),
+        large_images=larger,
+        large_units=Units(larger.groups if larger else None),
         activations=States(settings.memory, expected=shard.expected, processes=processes),
         original=OriginalOutputs(settings.memory // 8, settings.task, outputs),
     )

@@ -19,6 +19,7 @@ _EXTRAS: Mapping[str, Any] = {
     "outputs": None,
     "classes": None,
     "groups": None,
+    "large_images": None,
 }
 """What may be given beside settings, with the default that leaving it out means."""
 
@@ -91,6 +92,7 @@ def request_of(
             settings=settings,
             transform=extras["transform"],
             pick=extras["outputs"],
+            large_images=extras["large_images"],
             names=(named["name"], *class_names(extras["classes"], source.class_names)),
         )
     except Exception:

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from pytest_pan.instrument import functions
 from pytest_pan.instrument.calls import Arguments, conv2d_arguments
 from pytest_pan.instrument.pools import PoolArguments, pool_arguments
-from pytest_pan.instrument.repad import cells
+from pytest_pan.instrument.repad import copied_cells
 
 MODES = ("zeros", "reflect", "symmetric", "replicate", "circular", "partial")
 """Padding modes in which paths can be counted: others copy no single pixel."""
@@ -88,6 +88,10 @@ class Paths(TorchFunctionMode):
             if traced[0].shape[-1] != weight.shape[-1]:
                 raise ValueError(f"{traced[0].shape[-1]} inputs of a layer for {weight.shape[-1]}")
             return traced[0].mean(-1, keepdim=True).expand(*traced[0].shape[:-1], len(weight))
+        if name == "setitem":
+            return None  # what a model writes into a map changes no path
+        if name == "numpy":
+            return traced[0].detach().clone().numpy()
         if name == "pad":
             return self._pad(func, args, kwargs)
         if name in _CASTS and args and args[0] is traced[0]:
@@ -103,7 +107,7 @@ class Paths(TorchFunctionMode):
         if name in _ADDITIONS and len(traced) == 2:
             return _sum(*traced)
         if name in _PRODUCTS or name in _ADDITIONS:
-            return self._product(func, args, kwargs, traced)
+            return self._product(traced, (*args, *kwargs.values()))
         if name in _PRODUCT_OF_MATRICES and len(traced) > 1:
             self.replaced.add("attention")
             shape = func(*_doubles(args), **kwargs).shape
@@ -154,13 +158,12 @@ class Paths(TorchFunctionMode):
             padded = _padded(source, amounts, self._mode)
         return padded if one is None else _channels(padded, maps.shape[1])
 
-    def _product(self, func: Any, args: Any, kwargs: Any, traced: list[Tensor]) -> Tensor:
+    def _product(self, traced: list[Tensor], values: Any) -> Tensor:
         """Return the traced operand with the largest map, in the shape of the result."""
         if len(traced) > 1:
             self.replaced.add("gates")
-        with torch.no_grad():
-            shape = func(*_doubles(args), **{k: _doubles(v) for k, v in kwargs.items()}).shape
-        return max(traced, key=Tensor.numel).expand(shape)
+        shapes = [each.shape for each in _flat(values) if isinstance(each, Tensor)]
+        return max(traced, key=Tensor.numel).expand(torch.broadcast_shapes(*shapes))
 
 
 def pixel_counts(
@@ -180,20 +183,20 @@ def pixel_counts(
             raise ValueError("no feature map depends on the image")
         (found,) = torch.autograd.grad(paths.last.sum(), image)
     strides = [
-        total_stride(size, cells, stride)
+        axis_stride(size, cells, stride)
         for size, cells, stride in zip(shape[1:], paths.last.shape[2:], paths.stride, strict=True)
     ]
     return found[0].sum(0).cpu(), (strides[0], strides[1]), tuple(sorted(paths.replaced))
 
 
-def total_stride(size: int, cells: int, product: float) -> int:
+def axis_stride(size: int, cells: int, product: float = 0.0) -> int:
     """Return the number of pixels between neighbouring cells of the last map, along one axis.
 
-    ``product``: that of the strides on the way. It does not count cells that a network skips by
+    ``product``: that of the strides on the way, 0 if not known. It does not count cells that a network skips by
     indexing, as Swin does. Where it does not fit the number of cells, the power of two that does,
     or else the smallest number: n pixels in steps of S give at most (n - 1) // S + 1 cells.
     """
-    least, most = -(-size // cells), (size - 1) // (cells - 1)
+    least, most = -(-size // cells), (size - 1) // (cells - 1) if cells > 1 else size
     if least / 2 < product <= max(most, least):
         return max(round(product), 1)
     powers = [2**e for e in range(24) if min(least, most) <= 2**e <= most]
@@ -236,7 +239,7 @@ def _padded(maps: Tensor, amounts: Any, mode: str) -> Tensor:
     if mode == "zeros" or not any(amounts):
         return F.pad(maps, (left, right, top, bottom))
     for dim, first, last in ((2, top, bottom), (3, left, right)):
-        chosen = cells(mode, maps.shape[dim], first, last).to(maps.device)
+        chosen = copied_cells(mode, maps.shape[dim], first, last).to(maps.device)
         maps = maps.index_select(dim, chosen.clamp(0, maps.shape[dim] - 1))
     return maps
 

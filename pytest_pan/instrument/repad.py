@@ -188,7 +188,7 @@ def _strip(at: _Geometry, axis: int, between: _Pair, extent: _Pair) -> _Strip:
     if axis == 1:
         places, stride, dilation = places[::-1], stride[::-1], dilation[::-1]
     cells = [
-        cells(at.mode, at.size[dim], *at.amounts[2 * dim : 2 * dim + 2])[places[dim]]
+        copied_cells(at.mode, at.size[dim], *at.amounts[2 * dim : 2 * dim + 2])[places[dim]]
         for dim in (0, 1)
     ]
     outside = [part == _FILL for part in cells]
@@ -322,7 +322,7 @@ def _write(output: Tensor, block: Tensor, channels: Tensor | None, strip: _Strip
         done += count
 
 
-def cells(mode: str, size: int, first: int, last: int) -> Tensor:
+def copied_cells(mode: str, size: int, first: int, last: int) -> Tensor:
     """Return the cell that each cell of a padded line copies, or -1: (first + size + last,)."""
     at = torch.arange(-first, size + last)
     if mode == "zeros":

@@ -139,6 +139,15 @@ def pan_groups() -> object:
 
 
 @pytest.fixture(scope="session")
+def pan_large_images() -> object:
+    """Images larger than the network's input, for the probes that need them; override it.
+
+    A tensor (N, C, H, W), a Dataset or a DataLoader, normalised as the network's input is.
+    """
+    return None
+
+
+@pytest.fixture(scope="session")
 def pan_name() -> str:
     """Name of pan_model's audit in reports and baselines; override it in conftest.py."""
     return ""
@@ -153,6 +162,7 @@ def pan_audit(
     pan_outputs: Pick | None,
     pan_classes: object,
     pan_groups: object,
+    pan_large_images: object,
     pan_name: str,
 ) -> Audit:
     """Audit of pan_model on pan_images, shared by all tests that use it."""
@@ -163,6 +173,7 @@ def pan_audit(
         outputs=pan_outputs,
         classes=pan_classes,
         groups=pan_groups,
+        large_images=pan_large_images,
         name=pan_name,
     )
 

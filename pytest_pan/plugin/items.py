@@ -117,7 +117,7 @@ class DeclaredModel(pytest.Collector):
 
     def _arguments(self) -> tuple[dict[str, Any], str]:
         """Return the arguments of the audit and an empty text, or why they cannot be loaded."""
-        from pytest_pan.inputs.models import named
+        from pytest_pan.inputs.models import called, named
 
         model, root = self.model, str(self.config.rootpath)
         if root not in sys.path:
@@ -134,6 +134,8 @@ class DeclaredModel(pytest.Collector):
                     arguments[key] = named(spec, key)
             if groups := model.groups:
                 arguments["groups"] = named(groups, "groups") if is_spec(groups) else groups
+            if spec := model.large_images:
+                arguments["large_images"] = called(spec, {}, "large_images")
             arguments["images"] = self._images()
         except PanError as error:
             return {}, f"{model.name}: {error}"

@@ -12,6 +12,7 @@ _OPTIONS = {
     "pan_outputs": "outputs",
     "pan_classes": "classes",
     "pan_groups": "groups",
+    "pan_large_images": "large_images",
 }
 """Fixtures of an audit's inputs beside model and images, and the options they are given as."""
 

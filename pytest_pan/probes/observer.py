@@ -117,6 +117,11 @@ class Context:
     label_classes: int = 0
     """Number of classes among the labels if the source defines it (class folders), else 0."""
     units: Units = field(default_factory=Units)
+    large_images: Iterable[Tensor] | None = None
+    """Batches (N, C, H, W) of images larger than the network's input, of any sizes; may be iterated
+    more than once. None if the user gives none."""
+    large_units: Units = field(default_factory=Units)
+    """Their units of sampling."""
     activations: States
     """Activations of the examined sites in the original pass; cleared after the next round."""
     original: OriginalOutputs

@@ -45,7 +45,7 @@ def test_every_report_has_its_findings_and_its_measure(
     ran: pytest.RunResult, repo: pytest.Pytester
 ) -> None:
     (audit,) = json.loads((repo.path / "pan-report.json").read_text())["audits"]
-    assert audit["settings"]["probes"] == ["pans", "toy"]
+    assert audit["settings"]["probes"] == ["pans", "uneven", "foveation", "toy"]
     assert set(audit["findings"]["toy"]) == {"T", "B"}
     assert 0 <= audit["measures"]["border_mean_gap"]["value"] < 0.5
     assert "the toy probe ran" in audit["notes"]

@@ -83,6 +83,8 @@ def test_loading_counts_in_every_pass_and_in_no_other_stage(
         "pans": 0,
         "influence": 400 * plans,
         "intrusion": 400 * 6,
+        "uneven": 100,
+        "foveation": 100 * 2,
     }
     assert found.images_per_second == pytest.approx(60 / clock.now)
 

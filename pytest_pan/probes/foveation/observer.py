@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from pytest_pan.instrument.paths import MODES, pixel_counts
+from pytest_pan.instrument.paths import MODES, axis_stride, pixel_counts
 from pytest_pan.probes.foveation.records import Foveation, FoveationFindings
 from pytest_pan.probes.observer import Context, Found, Observer, Pass
 from pytest_pan.records.audit import Audit
@@ -48,7 +48,7 @@ class FoveationObserver(Observer):
             notes.append(f"foveation: {' and '.join(replaced)} were replaced by identity")
         own = maps[0]
         return Found(
-            findings=FoveationFindings(stride=stride, maps=tuple(maps), replaced=replaced),
+            findings=FoveationFindings(stride=max(stride), maps=tuple(maps), replaced=replaced),
             measures={
                 name: Measured(measure=name, value=value)
                 for name, value in (
@@ -60,10 +60,11 @@ class FoveationObserver(Observer):
         )
 
 
-def foveation(counts: Tensor, stride: tuple[int, int], padding: str) -> Foveation:
-    """Summarise the counts (H, W) in blocks of as many pixels as the total stride, by axis."""
+def foveation(counts: Tensor, strides: tuple[int, int], padding: str) -> Foveation:
+    """Summarise the counts (H, W) in blocks of S x S pixels, S the larger of both axes' strides."""
     height, width = counts.shape
-    block = min(stride[0], height), min(stride[1], width)
+    stride = max(strides)
+    block = min(stride, height), min(stride, width)
     means = F.avg_pool2d(counts[None, None], block, 1)[0, 0]
     top, left = (height - block[0]) // 2, (width - block[1]) // 2
     centre = float(counts[top : top + block[0], left : left + block[1]].mean())
@@ -83,3 +84,8 @@ def _asymmetry(counts: Tensor) -> float:
     half = len(counts) // 2
     first, last = float(counts[:half].sum()), float(counts[len(counts) - half :].sum())
     return abs(first - last) / (first + last) if first + last else 0.0
+
+
+def total_stride(size: tuple[int, int], last: tuple[int, int]) -> int:
+    """Return the pixels between neighbouring cells of a map, from its size and the image's."""
+    return max(axis_stride(*each) for each in zip(size, last, strict=True))

@@ -40,8 +40,8 @@ class FoveationFindings:
 
     is_top_level: ClassVar[bool] = False
 
-    stride: tuple[int, int]
-    """Rows and columns of pixels between neighbouring cells of the last map."""
+    stride: int
+    """Pixels between neighbouring cells of the last map, on the axis where they are more."""
     maps: tuple[Foveation, ...]
     """The network's own padding first."""
     replaced: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class FoveationFindings:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "stride": list(self.stride),
+            "stride": self.stride,
             "maps": [each.to_json() for each in self.maps],
             "replaced": list(self.replaced),
         }
@@ -62,7 +62,7 @@ class FoveationFindings:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         return cls(
-            stride=(data["stride"][0], data["stride"][1]),
+            stride=data["stride"],
             maps=tuple(Foveation.from_json(each) for each in data["maps"]),
             replaced=tuple(data["replaced"]),
         )

@@ -31,8 +31,7 @@ class View:
 
     sentence: str
     pictures: tuple[Picture, ...]
-    stride: str
-    """Rows x columns of a block."""
+    stride: int
     has_pictures: bool = True
 
 
@@ -74,7 +73,7 @@ def view(audit: Audit, page: Page) -> View | None:
     return View(
         sentence=f"{text[0].upper()}{text[1:]}.",
         pictures=tuple(_picture(each, high) for each in found.maps),
-        stride="x".join(map(str, found.stride)),
+        stride=found.stride,
     )
 
 

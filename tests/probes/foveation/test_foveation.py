@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from pytest_pan import audit
-from pytest_pan.instrument.paths import pixel_counts, total_stride
+from pytest_pan.instrument.paths import axis_stride, pixel_counts
 from pytest_pan.probes.foveation.observer import foveation
 from pytest_pan.probes.foveation.report import lines
 from pytest_pan.probes.table import read_audit
@@ -175,12 +175,19 @@ def test_padding_that_copies_no_pixel_is_said_and_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("size", "cells", "product", "stride"),
-    [(224, 7, 32, 32), (299, 8, 32, 32), (224, 7, 4, 32), (299, 8, 2, 38), (16, 16, 1, 1)],
+    [
+        (224, 7, 32, 32),
+        (299, 8, 32, 32),
+        (224, 7, 4, 32),
+        (299, 8, 2, 38),
+        (16, 16, 1, 1),
+        (9, 1, 0, 9),
+    ],
 )
 def test_the_total_stride_is_the_product_of_strides_unless_cells_are_skipped(
     size: int, cells: int, product: float, stride: int
 ) -> None:
-    assert total_stride(size, cells, product) == stride
+    assert axis_stride(size, cells, product) == stride
 
 
 class Mixed(nn.Module):
@@ -204,7 +211,7 @@ def test_the_stride_follows_each_axis_and_no_weight_is_read() -> None:
     torch.testing.assert_close(counts, 4 * down * 2)
 
 
-def test_inception_has_a_total_stride_of_32() -> None:
+def test_inception_has_a_axis_stride_of_32() -> None:
     with torch.device("meta"):
         empty = models.inception_v3(init_weights=False)
     _, stride, _ = pixel_counts(empty.to_empty(device="cpu").eval(), (3, 299, 299))
