@@ -194,7 +194,8 @@ def axis_stride(size: int, cells: int, product: float = 0.0) -> int:
 
     ``product``: that of the strides on the way, 0 if not known. It does not count cells that a
     network skips by indexing, as Swin does. Where it does not fit the number of cells, the power of
-    two that does, or else the smallest number: n pixels in steps of S give at most (n - 1) // S + 1 cells.
+    two that does, or else the smallest number: n pixels
+    in steps of S give at most (n - 1) // S + 1 cells.
     """
     least, most = -(-size // cells), (size - 1) // (cells - 1) if cells > 1 else size
     if least / 2 < product <= max(most, least):
