@@ -144,6 +144,15 @@ def _preview(found: Preview) -> Iterator[str]:
             f"uneven: {uneven} different amounts of padding on opposite "
             "sides (measure uneven_layers; it depends on the image size)"
         )
+        for pool in found.pools:
+            sides = " ".join(str(n) for axis in pool.axes for n in axis.consumed)
+            yield f"{tables.INDENT}pool {pool.name}: consumed {sides}"
+        even = ", ".join("x".join(map(str, size)) for size in found.even_sizes)
+        yield f"{tables.INDENT}nearest sizes without any: {even or 'none found'}"
+    if found.dropped:
+        yield "rows and columns at the end that no window reads (measure dropped_cells):"
+        rows = [(name, *map(str, dropped)) for name, dropped in found.dropped.items()]
+        yield from tables.lines(("layer", "rows", "columns"), rows, right=("rows", "columns"))
     if found.skips:
         yield "not examined:"
         yield from tables.lines(("what", "why"), [(s.what, s.why) for s in found.skips])

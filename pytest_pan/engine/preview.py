@@ -10,8 +10,11 @@ import torch
 
 from pytest_pan.inputs.models import load_model, model_facts
 from pytest_pan.instrument.gate import borrowed, on_device
-from pytest_pan.instrument.sites import is_uneven, why_not
-from pytest_pan.instrument.tap import ConvCall, Tap, tapped, unseen_convolutions
+from pytest_pan.instrument.sites import why_not
+from pytest_pan.instrument.tap import ConvCall, PoolCall, Tap, tapped, unseen_convolutions
+from pytest_pan.instrument.windows import Windows, windows_of
+from pytest_pan.probes.bench import Runner
+from pytest_pan.probes.uneven.observer import nearest_even
 from pytest_pan.records.audit import Skip
 from pytest_pan.records.errors import InputError, PanError
 from pytest_pan.records.sites import Site
@@ -28,6 +31,10 @@ class Preview:
     """Channels, height and width of the image."""
     sites: tuple[Site, ...]
     skips: tuple[Skip, ...]
+    windows: tuple[Windows, ...] = ()
+    """Of all convolutions and pools, examined or not."""
+    even_sizes: tuple[tuple[int, int], ...] = ()
+    """Nearest heights and widths at which no layer is uneven; empty if none is now."""
 
     @property
     def neuron_count(self) -> int:
@@ -35,8 +42,19 @@ class Preview:
 
     @property
     def uneven(self) -> tuple[str, ...]:
-        """Sites that consume different amounts of padding on opposite sides."""
-        return tuple(site.name for site in self.sites if is_uneven(site))
+        """Convolutions and pools that consume different amounts of padding on opposite sides."""
+        return tuple(each.name for each in self.windows if each.is_uneven)
+
+    @property
+    def pools(self) -> tuple[Windows, ...]:
+        """Uneven pools."""
+        return tuple(each for each in self.windows if each.is_pool and each.is_uneven)
+
+    @property
+    def dropped(self) -> dict[str, tuple[int, int]]:
+        """Rows and columns at the end of a layer's input that no window reads, if there are any."""
+        every = {each.name: (each.axes[0].dropped, each.axes[1].dropped) for each in self.windows}
+        return {name: dropped for name, dropped in every.items() if any(dropped)}
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -46,6 +64,8 @@ class Preview:
             "neurons": self.neuron_count,
             "sites": [site.to_json() for site in self.sites],
             "uneven": list(self.uneven),
+            "dropped": {name: list(dropped) for name, dropped in self.dropped.items()},
+            "even_sizes": [list(size) for size in self.even_sizes],
             "skips": [skip.to_json() for skip in self.skips],
         }
 
@@ -63,15 +83,21 @@ def preview(
     label = repr(model) if isinstance(model, str) else type(loaded).__name__
     sites: dict[str, Site] = {}
     skips: dict[str, str] = {}
+    windows: list[Windows] = []
+    even: tuple[tuple[int, int], ...] = ()
+
+    def see_pool(call: PoolCall) -> None:
+        windows.append(windows_of(call))
 
     def see(call: ConvCall) -> None:
+        windows.append(windows_of(call))
         if reason := why_not(call.kernel, call.pad, call.map):
             skips[call.name] = reason
         else:
             sites[call.name] = call.site()
 
     with borrowed(on_device(loaded, cpu), seed=0) as ready:
-        tap = Tap(ready, see, skips.__setitem__)
+        tap = Tap(ready, see, skips.__setitem__, see_pool=see_pool)
         try:
             with tapped(tap):
                 tap.begin(1)
@@ -84,10 +110,14 @@ def preview(
                 where=f"model {label} on an image of zeros of {'x'.join(map(str, shape))}",
                 next="Try another --size or another number of --channels.",
             ) from error
+        if any(each.is_uneven for each in windows):
+            even, _ = nearest_even(Runner(ready, cpu, frozenset()), shape, windows)
     skips |= dict(unseen_convolutions(loaded, {*sites, *skips}))
     return Preview(
         model=model_facts(loaded, model.partition(":")[2] if isinstance(model, str) else ""),
         shape=shape,
         sites=tuple(site for name, site in sites.items() if name not in skips),
         skips=tuple(Skip(what=name, why=why) for name, why in skips.items()),
+        windows=tuple(windows),
+        even_sizes=even,
     )

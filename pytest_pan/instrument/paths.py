@@ -18,14 +18,11 @@ from torch.overrides import TorchFunctionMode
 
 from pytest_pan.instrument import functions
 from pytest_pan.instrument.calls import Arguments, conv2d_arguments
+from pytest_pan.instrument.pools import PoolArguments, pool_arguments
 from pytest_pan.instrument.repad import copied_cells
-from pytest_pan.instrument.sites import pair
 
 MODES = ("zeros", "reflect", "symmetric", "replicate", "circular", "partial")
 """Padding modes in which paths can be counted: others copy no single pixel."""
-
-POOLS = frozenset(("max_pool2d", "avg_pool2d"))
-"""Pools with windows of a fixed size."""
 
 _ADDITIONS = ("add", "radd")
 _PRODUCTS = frozenset(
@@ -36,13 +33,16 @@ _PRODUCTS = frozenset(
     )
 )
 _IDENTITY = (functions.POINTWISE - _PRODUCTS - set(_ADDITIONS)) | {
-    "data",
-    "detach",
     "softmax",
     "log_softmax",
     "normalize",
     "rms_norm",
 }
+_CASTS = ("to", "type", "type_as", "float", "half", "bfloat16", "double", "detach", "data")
+"""Paths stay in float64, and go through."""
+
+_OTHER_CONVOLUTIONS = ("conv1d", "conv3d", "conv_transpose1d", "conv_transpose2d")
+_RESIZES = ("interpolate", "pixel_shuffle", "pixel_unshuffle", "conv_transpose2d")
 _ATTENTION = ("scaled_dot_product_attention", "multi_head_attention_forward")
 _PRODUCT_OF_MATRICES = ("matmul", "bmm", "mm", "baddbmm", "einsum")
 
@@ -50,20 +50,26 @@ _PRODUCT_OF_MATRICES = ("matmul", "bmm", "mm", "baddbmm", "einsum")
 class Paths(TorchFunctionMode):
     """Makes a forward pass count paths; ``mode`` is what zero padding of convolutions becomes.
 
-    :attr:`last` is the last feature map afterwards, :attr:`replaced` names what became identity.
+    :attr:`last` is the last feature map afterwards, :attr:`replaced` names what became identity,
+    :attr:`stride` is the pixels between neighbouring cells of the last map, by axis, as far as
+    convolutions, pools and resizing functions make it.
     """
 
     def __init__(self, mode: str = "zeros") -> None:
         super().__init__()
         self._mode = mode
         self.last: Tensor | None = None
+        self.stride = (1.0, 1.0)
         self.replaced: set[str] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = self._run(func, args, kwargs or {})
+        name, kwargs = functions.name_of(func), kwargs or {}
+        result = self._run(func, args, kwargs)
         for each in result if isinstance(result, tuple | list) else (result,):
             if _depends(each) and each.dim() == 4 and min(each.shape[2:]) > 1:
-                self.last = each
+                stride = _stride(each, func, args, kwargs)
+                if not name.startswith("adaptive"):
+                    self.last, self.stride = each, stride
         return result
 
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -74,10 +80,13 @@ class Paths(TorchFunctionMode):
         arguments = conv2d_arguments(func, args, kwargs)
         if arguments is not None:
             return self._conv(arguments)
-        if name in POOLS:
-            return self._pool(func, args, kwargs)
+        pool = pool_arguments(func, args, kwargs)
+        if pool is not None:
+            return self._pool(pool, func, args, kwargs)
         if name == "linear":
             weight = args[1] if len(args) > 1 else kwargs["weight"]
+            if traced[0].shape[-1] != weight.shape[-1]:
+                raise ValueError(f"{traced[0].shape[-1]} inputs of a layer for {weight.shape[-1]}")
             return traced[0].mean(-1, keepdim=True).expand(*traced[0].shape[:-1], len(weight))
         if name == "setitem":
             return None  # what a model writes into a map changes no path
@@ -85,6 +94,10 @@ class Paths(TorchFunctionMode):
             return traced[0].detach().clone().numpy()
         if name == "pad":
             return self._pad(func, args, kwargs)
+        if name in _CASTS and args and args[0] is traced[0]:
+            return traced[0] if len(args) + len(kwargs) > 1 or name != "type" else func(traced[0])
+        if name in _OTHER_CONVOLUTIONS:
+            return _with_ones(func, args, kwargs)
         if name in _IDENTITY:
             return traced[0]
         if name in _ATTENTION:
@@ -124,8 +137,12 @@ class Paths(TorchFunctionMode):
         found = _channels(found, len(at.weight))
         return found if at.input.dim() == 4 else found[0]
 
-    def _pool(self, func: Any, args: Any, kwargs: Any) -> Any:
-        return _window_sums(func, functions.name_of(func), args, kwargs)
+    def _pool(self, at: PoolArguments, func: Any, args: Any, kwargs: Any) -> Any:
+        with torch.no_grad():
+            output = func(*args, **kwargs)
+        if isinstance(output, tuple):  # with indices
+            return _window_sums(at, output[0].shape), output[1]
+        return _window_sums(at, output.shape)
 
     def _pad(self, func: Any, args: Any, kwargs: Any) -> Any:
         named = dict(zip(("input", "pad", "mode", "value"), args, strict=False)) | kwargs
@@ -154,7 +171,7 @@ def pixel_counts(
 ) -> tuple[Tensor, tuple[int, int], tuple[str, ...]]:
     """Return how many paths lead from each pixel (H, W) to the last map, float64, on the CPU.
 
-    Also the last map's size, and what was replaced by identity. ``shape`` (C, H, W) of the image.
+    Also the total stride, and what was replaced by identity. ``shape`` (C, H, W) of the image.
     Raises ValueError for a model without a map. Call it with the model borrowed.
     """
     place = next((each.device for each in model.parameters()), torch.device("cpu"))
@@ -165,8 +182,56 @@ def pixel_counts(
         if paths.last is None:
             raise ValueError("no feature map depends on the image")
         (found,) = torch.autograd.grad(paths.last.sum(), image)
-    height, width = paths.last.shape[2:]
-    return found[0].sum(0).cpu(), (height, width), tuple(sorted(paths.replaced))
+    strides = [
+        axis_stride(size, cells, stride)
+        for size, cells, stride in zip(shape[1:], paths.last.shape[2:], paths.stride, strict=True)
+    ]
+    return found[0].sum(0).cpu(), (strides[0], strides[1]), tuple(sorted(paths.replaced))
+
+
+def axis_stride(size: int, cells: int, product: float = 0.0) -> int:
+    """Return the number of pixels between neighbouring cells of the last map, along one axis.
+
+    ``product``: that of the strides on the way, 0 if not known. It does not count cells that a
+    network skips by indexing, as Swin does. Where it does not fit the number of cells, the power of
+    two that does, or else the smallest number: n pixels
+    in steps of S give at most (n - 1) // S + 1 cells.
+    """
+    least, most = -(-size // cells), (size - 1) // (cells - 1) if cells > 1 else size
+    if least / 2 < product <= max(most, least):
+        return max(round(product), 1)
+    powers = [2**e for e in range(24) if min(least, most) <= 2**e <= most]
+    return powers[0] if powers else max(min(least, most), 1)
+
+
+def _stride(result: Tensor, func: Any, args: Any, kwargs: Any) -> tuple[float, float]:
+    """Set and return the pixels between neighbouring cells of a result, by axis."""
+    known: tuple[float, float] | None = getattr(result, "_paths_stride", None)
+    if known is not None:  # identity
+        return known
+    maps = [each for each in _flat((*args, *kwargs.values())) if _depends(each)]
+    strides = [getattr(each, "_paths_stride", (1.0, 1.0)) for each in maps]
+    rows, columns = (max(each) for each in zip(*strides, strict=True))
+    window = conv2d_arguments(func, args, kwargs) or pool_arguments(func, args, kwargs)
+    if window is not None:
+        rows, columns = rows * window.stride[0], columns * window.stride[1]
+    elif functions.name_of(func) in _RESIZES:
+        before, after = maps[0].shape[-2:], result.shape[-2:]
+        rows, columns = rows * before[0] / after[0], columns * before[1] / after[1]
+    result._paths_stride = rows, columns  # type: ignore[attr-defined]
+    return rows, columns
+
+
+def _with_ones(func: Any, args: Any, kwargs: Any) -> Any:
+    """Run another convolution with the mean over its input channels, and no bias."""
+    is_transposed = "transpose" in functions.name_of(func)
+    rest = ("output_padding", "groups", "dilation") if is_transposed else ("dilation", "groups")
+    names = ("input", "weight", "bias", "stride", "padding", *rest)
+    named = dict(zip(names, args, strict=False)) | kwargs
+    weight = named["weight"]
+    channels = len(weight) // named.get("groups", 1) if is_transposed else weight.shape[1]
+    ones = torch.ones_like(weight, dtype=torch.float64) / channels
+    return func(**{**named, "weight": ones, "bias": None})
 
 
 def _padded(maps: Tensor, amounts: Any, mode: str) -> Tensor:
@@ -180,28 +245,23 @@ def _padded(maps: Tensor, amounts: Any, mode: str) -> Tensor:
     return maps
 
 
-def _window_sums(func: Any, name: str, args: Any, kwargs: Any) -> Tensor:
-    """Return the sums over a pool's windows; cells outside the map count as 0."""
-    keys = ["input", "kernel_size", "stride", "padding"]
-    keys += ["dilation", "ceil_mode"] if name == "max_pool2d" else ["ceil_mode"]
-    named = dict(zip(keys, args, strict=False)) | kwargs
-    maps = named["input"]
-    kernel = pair(named["kernel_size"])
-    stride = pair(named.get("stride") or kernel)
-    padding, dilation = pair(named.get("padding", 0)), pair(named.get("dilation", 1))
-    with torch.no_grad():
-        size = func(*args, **kwargs).shape
-    amounts = []
+def _window_sums(at: PoolArguments, shape: torch.Size) -> Tensor:
+    """Return the sums over a pool's windows; cells outside the map count as 0.
+
+    ``shape``: that of the pool's output.
+    """
+    maps, amounts = at.input, []
     for axis in (1, 0):
-        span = dilation[axis] * (kernel[axis] - 1) + 1
-        reached = (size[axis - 2] - 1) * stride[axis] + span
-        amounts += [padding[axis], max(reached - padding[axis] - maps.shape[axis - 2], 0)]
+        span = at.dilation[axis] * (at.kernel[axis] - 1) + 1
+        first = at.own.quad[2 * axis]
+        reached = (shape[axis - 2] - 1) * at.stride[axis] + span
+        amounts += [first, max(reached - first - maps.shape[axis - 2], 0)]
     one = _one_of_equal(maps)
     source = maps if one is None else one
     channels = source.shape[-3]
-    ones = maps.new_ones(channels, 1, *kernel)
-    found = F.conv2d(F.pad(source, amounts), ones, None, stride, 0, dilation, channels)
-    found = found[..., : size[-2], : size[-1]]
+    ones = maps.new_ones(channels, 1, *at.kernel)
+    found = F.conv2d(F.pad(source, amounts), ones, None, at.stride, 0, at.dilation, channels)
+    found = found[..., : shape[-2], : shape[-1]]
     return found if one is None else _channels(found, maps.shape[1])
 
 
@@ -229,7 +289,10 @@ def _sum(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _depends(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.requires_grad and value.is_floating_point()
+    """Return whether a value was computed from the image; parameters require gradients, too."""
+    if not isinstance(value, Tensor) or isinstance(value, nn.Parameter):
+        return False
+    return value.dtype == torch.float64 and value.requires_grad
 
 
 def _doubles(value: Any) -> Any:

@@ -12,6 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ from pytest_pan.instrument.calls import (
     unfold_with_padding,
 )
 from pytest_pan.instrument.padding import Padding
+from pytest_pan.instrument.pools import PoolArguments, PoolCall, pool_arguments
 from pytest_pan.instrument.sites import (
     COMPLEX,
     FUNC_TRANSFORM,
@@ -43,14 +45,15 @@ from pytest_pan.instrument.sites import (
 )
 from pytest_pan.instrument.unseen import ROOT, may_convolve, unseen_convolutions, with_padding
 
-__all__ = ["ROOT", "ConvCall", "Tap", "tapped", "unseen_convolutions"]
+__all__ = ["ROOT", "ConvCall", "PoolCall", "Tap", "tapped", "unseen_convolutions"]
 
 
 class Tap(TorchFunctionMode):
     """Calls ``see(call)`` after each conv2d; a tensor it returns takes the output's place.
 
-    ``passed_over(name, why)`` is called for convolutions that cannot be examined. Open the tap with
-    :func:`tapped`, and call :meth:`begin` before each forward pass, which numbers the calls anew.
+    ``passed_over(name, why)`` is called for convolutions that cannot be examined, and ``see_pool``
+    after each pool with windows of a fixed size. Open the tap with :func:`tapped`, and call
+    :meth:`begin` before each forward pass, which numbers the calls anew.
     """
 
     def __init__(
@@ -58,10 +61,13 @@ class Tap(TorchFunctionMode):
         model: nn.Module,
         see: Callable[[ConvCall], Tensor | None],
         passed_over: Callable[[str, str], None] = lambda name, why: None,
+        *,
+        see_pool: Callable[[PoolCall], None] | None = None,
     ) -> None:
         super().__init__()
-        self._see, self._passed_over = see, passed_over
+        self._see, self._passed_over, self._see_pool = see, passed_over, see_pool
         self._names = {module: site_name(name) or ROOT for name, module in model.named_modules()}
+        self._leaves = {name for each, name in self._names.items() if _only_computes(each)}
         self._running: list[tuple[str, int]] = []
         """Modules that run now, with the number of convolutions seen before each."""
         self._inner: list[Tap] = []
@@ -124,6 +130,8 @@ class Tap(TorchFunctionMode):
             self._count += 1
             self._passed_over(f"{self._module()} (unfold)", why)
         else:
+            if self._see_pool is not None and (pool := pool_arguments(func, args, kwargs)):
+                self._see_pool(self._pool_call(name, pool, result))
             self._padding.after(name, func, args, kwargs, result)
         return result
 
@@ -163,6 +171,19 @@ class Tap(TorchFunctionMode):
             own=arguments.own,
             output=output,
             fold=fold,
+        )
+
+    def _pool_call(self, function: str, arguments: PoolArguments, result: Any) -> PoolCall:
+        name = self._module()
+        if name not in self._leaves:
+            name = f"{name} ({function})"
+        self._calls[name] += 1
+        count = self._calls[name]
+        return PoolCall(
+            **{each.name: getattr(arguments, each.name) for each in fields(arguments)},
+            name=name + (f"#{count}" if count > 1 else ""),
+            before=self._padding.of(arguments.input),
+            output=result[0] if isinstance(result, tuple) else result,
         )
 
     def _unfolded(self, name: str, func: Any, args: Any, kwargs: Any) -> str:
@@ -209,6 +230,11 @@ class Tap(TorchFunctionMode):
             self._seen.add(name)
         elif isinstance(module, nn.Conv2d) and output is not None:
             self._unseen.setdefault(name, with_padding(HIDDEN, module))
+
+
+def _only_computes(module: nn.Module) -> bool:
+    """Return whether a module has neither parameters nor modules, as ``nn.MaxPool2d``."""
+    return not (module._modules or module._parameters)
 
 
 @contextmanager

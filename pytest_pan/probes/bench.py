@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from pytest_pan.instrument.gate import borrowed
-from pytest_pan.instrument.tap import ConvCall
+from pytest_pan.instrument.tap import ConvCall, PoolCall
 from pytest_pan.probes import swaps
 from pytest_pan.probes.swaps import Swap
 from pytest_pan.records.audit import Settings
 from pytest_pan.records.plans import Plan
 
 See = Callable[[ConvCall], None]
+SeePool = Callable[[PoolCall], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,18 @@ class Runner:
     """Sites whose padding a plan could not swap, with the reason."""
 
     def __call__(
-        self, inputs: Tensor, *, plan: Plan | None = None, see: See | None = None
+        self,
+        inputs: Tensor,
+        *,
+        plan: Plan | None = None,
+        see: See | None = None,
+        see_pool: SeePool | None = None,
     ) -> object:
         """Return what the model returns for inputs (N, C, H, W), with the padding of a plan.
 
-        ``see`` is called with each convolution, whose output is that after the swap. The inputs
-        are not changed. Every pass draws the same random numbers.
+        ``see`` is called with each convolution, whose output is that after the swap, ``see_pool``
+        with each max, average or power-average pool. The inputs are not changed. Every pass draws
+        the same random numbers.
         """
         swap = None if plan is None else Swap(plan, self.sites, self.device)
 
@@ -71,7 +78,7 @@ class Runner:
 
         gpus = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(gpus):
-            output = swaps.run(self.model, inputs.to(self.device, copy=True), watch)
+            output = swaps.run(self.model, inputs.to(self.device, copy=True), watch, see_pool)
         if swap is not None:
             self.not_swappable |= swap.skips
         return output

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pytest_pan.instrument.repad import NotSwappableError, repad
-from pytest_pan.instrument.tap import ConvCall, Tap, tapped
+from pytest_pan.instrument.tap import ConvCall, PoolCall, Tap, tapped
 from pytest_pan.records.neurons import Neuron
 from pytest_pan.records.plans import Plan
 from pytest_pan.records.sites import Site
@@ -82,9 +82,14 @@ class Swap:
             return None
 
 
-def run(model: nn.Module, images: Tensor, see: Callable[[ConvCall], Tensor | None]) -> object:
-    """Run one forward pass with ``see`` called at each convolution."""
-    with tapped(Tap(model, see)) as tap:
+def run(
+    model: nn.Module,
+    images: Tensor,
+    see: Callable[[ConvCall], Tensor | None],
+    see_pool: Callable[[PoolCall], None] | None = None,
+) -> object:
+    """Run one forward pass with ``see`` called at each convolution, ``see_pool`` at each pool."""
+    with tapped(Tap(model, see, see_pool=see_pool)) as tap:
         tap.begin(len(images))
         output: object = model(images)
         return output

@@ -65,6 +65,15 @@ def test_sites_as_json_is_nothing_but_json_and_takes_arguments(here: str) -> Non
     assert found["model"]["name"] == "strided"
 
 
+def test_sites_prints_uneven_pools_dropped_cells_and_the_nearest_even_sizes() -> None:
+    """ResNet-18 at 224, as in Mind the Pad: 225 is even."""
+    result = run("sites", "torchvision.models:resnet18", "--size", 224)
+    rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert "pool maxpool: consumed 1 0 1 0" in rows
+    assert "nearest sizes without any: 161x161, 193x193, 225x225, 257x257" in rows
+    assert "layer2.0.downsample.0 1 1" in rows
+
+
 def test_sites_that_are_none_are_no_success() -> None:
     result = run("sites", "torch.nn:Identity", "--size", 8)
     assert result.exit_code == 1

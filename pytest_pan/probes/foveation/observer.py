@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from pytest_pan.instrument.paths import MODES, pixel_counts
+from pytest_pan.instrument.paths import MODES, axis_stride, pixel_counts
 from pytest_pan.probes.foveation.records import Foveation, FoveationFindings
 from pytest_pan.probes.observer import Context, Found, Observer, Pass
 from pytest_pan.records.audit import Audit
@@ -38,18 +38,17 @@ class FoveationObserver(Observer):
         else:
             notes.append(f"foveation with {mode} padding has no meaning: it copies no single pixel")
         maps: list[Foveation] = []
-        stride = 1
+        stride = (1, 1)
         replaced: tuple[str, ...] = ()
         with self._context.bench.open() as run:
             for each in modes:
-                counts, last, replaced = pixel_counts(run.model, shape, mode=each)
-                stride = total_stride((size[0], size[1]), last)
+                counts, stride, replaced = pixel_counts(run.model, shape, mode=each)
                 maps.append(foveation(counts, stride, "own" if each == "zeros" else each))
         if replaced:
             notes.append(f"foveation: {' and '.join(replaced)} were replaced by identity")
         own = maps[0]
         return Found(
-            findings=FoveationFindings(stride=stride, maps=tuple(maps), replaced=replaced),
+            findings=FoveationFindings(stride=max(stride), maps=tuple(maps), replaced=replaced),
             measures={
                 name: Measured(measure=name, value=value)
                 for name, value in (
@@ -61,9 +60,10 @@ class FoveationObserver(Observer):
         )
 
 
-def foveation(counts: Tensor, stride: int, padding: str) -> Foveation:
-    """Summarise the counts (H, W) in blocks of ``stride`` x ``stride`` pixels."""
+def foveation(counts: Tensor, strides: tuple[int, int], padding: str) -> Foveation:
+    """Summarise the counts (H, W) in blocks of S x S pixels, S the larger of both axes' strides."""
     height, width = counts.shape
+    stride = max(strides)
     block = min(stride, height), min(stride, width)
     means = F.avg_pool2d(counts[None, None], block, 1)[0, 0]
     top, left = (height - block[0]) // 2, (width - block[1]) // 2
@@ -87,13 +87,5 @@ def _asymmetry(counts: Tensor) -> float:
 
 
 def total_stride(size: tuple[int, int], last: tuple[int, int]) -> int:
-    """Return the number of pixels between neighbouring cells of the last map.
-
-    n pixels in steps of S, padded to keep their number, give (n - 1) // S + 1 cells; without
-    padding fewer. Of the strides that fit both sides, the power of two, or else the smallest.
-    """
-    least = max(-(-n // m) for n, m in zip(size, last, strict=True))
-    most = min((n - 1) // (m - 1) if m > 1 else n for n, m in zip(size, last, strict=True))
-    least = min(least, most)
-    powers = [2**e for e in range(24) if least <= 2**e <= most]
-    return powers[0] if powers else max(least, 1)
+    """Return the pixels between neighbouring cells of a map, from its size and the image's."""
+    return max(axis_stride(*each) for each in zip(size, last, strict=True))

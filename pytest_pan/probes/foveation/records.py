@@ -41,7 +41,7 @@ class FoveationFindings:
     is_top_level: ClassVar[bool] = False
 
     stride: int
-    """Pixels between neighbouring cells of the last map."""
+    """Pixels between neighbouring cells of the last map, on the axis where they are more."""
     maps: tuple[Foveation, ...]
     """The network's own padding first."""
     replaced: tuple[str, ...] = ()

@@ -47,7 +47,10 @@ class UnevenFindings:
     layers: tuple[Layer, ...]
     """Those that are uneven or drop cells, in network order."""
     even_sizes: tuple[tuple[int, int], ...] = ()
-    """Nearest smaller and nearest larger size at which no layer is uneven; empty if none is now."""
+    """Nearest sizes at which no layer is uneven, ascending: at most two smaller and two larger.
+
+    Empty if none was found, or if no layer is uneven at ``size``.
+    """
     asymmetry: tuple[float, float] | None = None
     """Foveation asymmetry at ``size`` and at the nearest even size; None if it was not measured."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_pan.probes.probe import Page
@@ -25,6 +25,11 @@ def _findings(audit: Audit) -> UnevenFindings | None:
     return found if isinstance(found, UnevenFindings) else None
 
 
+def sizes(several: Sequence[tuple[int, int]]) -> str:
+    """Return heights and widths as text: ``193x193, 225x225``."""
+    return ", ".join("x".join(map(str, each)) for each in several)
+
+
 def sentence(found: UnevenFindings) -> str:
     """Return what is seen, in one sentence."""
     size = "x".join(map(str, found.size))
@@ -37,10 +42,11 @@ def sentence(found: UnevenFindings) -> str:
             f"at {size} {plural(count, 'layer')} ({plural(found.convolutions, 'convolution')}, "
             f"{pools}) consume different amounts of padding on opposite sides"
         )
-        nearby = " and ".join("x".join(map(str, each)) for each in found.even_sizes)
-        text += f", at {nearby} none does" if nearby else ", and no size nearby is even"
+        nearby = sizes(found.even_sizes)
+        text += f", at {nearby} none does" if nearby else ", and no even size was found nearby"
     if found.dropped:
-        text += f"; {plural(found.dropped, 'row')} and columns are dropped"
+        left = "1 row or column" if found.dropped == 1 else f"{found.dropped:,} rows and columns"
+        text += f"; no window reads {left} at the ends of maps"
     return text
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from pytest_pan import audit
-from pytest_pan.instrument.paths import pixel_counts
-from pytest_pan.probes.foveation.observer import foveation, total_stride
+from pytest_pan.instrument.paths import axis_stride, pixel_counts
+from pytest_pan.probes.foveation.observer import foveation
 from pytest_pan.probes.foveation.report import lines
 from pytest_pan.probes.table import read_audit
 
@@ -67,10 +67,9 @@ def test_known_networks_have_the_figures_of_an_independent_count(
     with torch.device("meta"):
         empty = getattr(models, name)()
     model = empty.to_empty(device="cpu").eval()  # its weights are not read
-    counts, last, _ = pixel_counts(model, (3, side, side))
-    stride = total_stride((side, side), last)
+    counts, stride, _ = pixel_counts(model, (3, side, side))
     found = foveation(counts, stride, "own")
-    assert stride == 32
+    assert stride == (32, 32)
     assert (found.least, found.asymmetry) == pytest.approx((least, asymmetry), abs=1e-4)
 
 
@@ -175,7 +174,54 @@ def test_padding_that_copies_no_pixel_is_said_and_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "last", "stride"), [(224, 7, 32), (225, 8, 32), (16, 16, 1), (299, 8, 38), (9, 1, 9)]
+    ("size", "cells", "product", "stride"),
+    [
+        (224, 7, 32, 32),
+        (299, 8, 32, 32),
+        (224, 7, 4, 32),
+        (299, 8, 2, 38),
+        (16, 16, 1, 1),
+        (9, 1, 0, 9),
+    ],
 )
-def test_the_total_stride_fits_the_sizes(size: int, last: int, stride: int) -> None:
-    assert total_stride((size, size), (last, last)) == stride
+def test_the_total_stride_is_the_product_of_strides_unless_cells_are_skipped(
+    size: int, cells: int, product: float, stride: int
+) -> None:
+    assert axis_stride(size, cells, product) == stride
+
+
+class Mixed(nn.Module):
+    """Strides by axis, an upsampling convolution, a cast, a detached map, an adaptive pool."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(1, 4, 3, stride=(4, 2), padding=1)
+        self.up = nn.ConvTranspose2d(4, 2, 2, stride=2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.up(self.down(images).float().to(images.dtype).detach())
+        return nn.functional.adaptive_avg_pool2d(maps, 3)
+
+
+def test_the_stride_follows_each_axis_and_no_weight_is_read() -> None:
+    """A 2x2 transposed convolution of stride 2 reads each of its cells 4 times."""
+    counts, stride, _ = pixel_counts(Mixed().eval(), (1, 16, 16))
+    down, _, _ = pixel_counts(nn.Conv2d(1, 1, 3, stride=(4, 2), padding=1), (1, 16, 16))
+    assert stride == (2, 1)
+    torch.testing.assert_close(counts, 4 * down * 2)
+
+
+def test_inception_has_a_axis_stride_of_32() -> None:
+    with torch.device("meta"):
+        empty = models.inception_v3(init_weights=False)
+    _, stride, _ = pixel_counts(empty.to_empty(device="cpu").eval(), (3, 299, 299))
+    assert stride == (32, 32)
+
+
+def test_a_max_pool_that_gives_its_indices_is_summed_like_one_that_does_not() -> None:
+    class Indices(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            maps, _ = nn.functional.max_pool2d(images, 3, 2, 1, return_indices=True)
+            return maps
+
+    torch.testing.assert_close(counted(Indices()), counted(nn.MaxPool2d(3, 2, 1)))
