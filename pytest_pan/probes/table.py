@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pytest_pan.probes import foveation, influence, intrusion, pans, ppp, shift, uneven
+from pytest_pan.probes import foveation, influence, intrusion, lines, pans, ppp, shift, uneven
 from pytest_pan.probes.probe import Probe
 from pytest_pan.records.audit import Audit
 from pytest_pan.records.errors import ConfigError, did_you_mean
@@ -24,6 +24,7 @@ PROBES: tuple[Probe, ...] = (
     intrusion.PROBE,
     uneven.PROBE,
     foveation.PROBE,
+    lines.PROBE,
     ppp.PROBE,
     shift.PROBE,
 )
