@@ -16,7 +16,8 @@ from pytest_pan.instrument.tap import ConvCall
 from pytest_pan.probes.bench import Runner
 from pytest_pan.probes.lines.records import Axis, LayerLines, Line, LinesFindings, Map
 from pytest_pan.probes.observer import ORIGINAL, Context, Found, Observer, Part, Pass
-from pytest_pan.records.audit import Audit, Outcome, Skip
+from pytest_pan.records.audit import Audit, Skip
+from pytest_pan.records.limits import Outcome
 from pytest_pan.records.measures import Measured
 from pytest_pan.records.plans import Plan
 
