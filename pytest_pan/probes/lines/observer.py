@@ -114,7 +114,7 @@ class LinesObserver(Observer):
 
     def end(self, part: Part) -> None:
         if part.first < 4 * HALF:  # enough for a mean and a deviation
-            pixels = part.images.double().transpose(0, 1).flatten(1)
+            pixels = part.images[: 4 * HALF - part.first].double().transpose(0, 1).flatten(1)
             count = torch.full((len(pixels),), float(pixels.shape[1]), dtype=torch.float64)
             sums = pixels.sum(1).cpu(), pixels.square().sum(1).cpu()
             self._sums.append(torch.stack([*sums, count]))
