@@ -32,7 +32,11 @@ _PRODUCTS = frozenset(
         *("fmin", "where", "masked_fill", "lerp", "addcmul", "addcdiv"),
     )
 )
-_IDENTITY = (functions.POINTWISE - _PRODUCTS - set(_ADDITIONS)) | {
+_TESTS = frozenset(
+    ("eq", "ne", "lt", "le", "gt", "ge", "xor", "logical_not", "logical_and", "logical_or")
+)
+"""They give no numbers."""
+_IDENTITY = (functions.POINTWISE - _PRODUCTS - _TESTS - set(_ADDITIONS)) | {
     "softmax",
     "log_softmax",
     "normalize",

@@ -163,7 +163,7 @@ def test_what_a_model_declares_reaches_its_audit_and_the_command_line_wins(
     (audit,) = audits(bare.path)
     settings = {key: audit["settings"][key] for key in ("theta", "batch_size", "seed", "draws")}
     assert settings == {"theta": 0.25, "batch_size": 5, "seed": 7, "draws": 0}
-    assert audit["settings"]["probes"] == ["pans", "influence"]
+    assert audit["settings"]["probes"] == ["pans", "influence", "uneven", "foveation"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, so cuda is no mistake")

@@ -56,7 +56,8 @@ def test_a_model_is_read_with_all_that_it_declares(tmp_path: Path) -> None:
         "",
         "nets:CLASSES",
     )
-    assert model.settings == {"batch_size": 4, "probes": ("pans", "influence"), "workers": None}
+    probes = ("pans", "influence", "uneven", "foveation")
+    assert model.settings == {"batch_size": 4, "probes": probes, "workers": None}
     assert model.line == 3
     assert bounds(model.limits) == {
         "max_pan_fraction[features.1.*]": 0.2,

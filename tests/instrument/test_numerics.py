@@ -145,7 +145,7 @@ def test_under_autocast_the_planted_types_are_found_and_all_is_as_it_was(precisi
     state = {key: value.clone() for key, value in model.state_dict().items()}
     probes = ("pans", "influence", "intrusion")
     found = audit(model, bright_images(50), precision=precision, probes=probes)
-    assert set(SEEN) == {getattr(torch, precision)}
+    assert set(SEEN) - {torch.float64} == {getattr(torch, precision)}  # paths are counted in that
     assert list(found.type_counts.values()) == [1] * 15
     assert (found.settings.precision, found.influence[0].images) == (precision, 50)
     assert switches() == before

@@ -77,8 +77,9 @@ class UnevenObserver(Observer):
 def windows_seen(run: Runner, shape: Shape) -> list[Windows]:
     """Return the windows of all convolutions and pools in a forward pass on one image of zeros."""
     found: list[Windows] = []
+    kinds = (each.dtype for each in run.model.parameters() if each.is_floating_point())
     run(
-        torch.zeros(1, *shape),
+        torch.zeros(1, *shape, dtype=next(kinds, torch.float32)),
         see=lambda call: found.append(windows_of(call)),
         see_pool=lambda call: found.append(windows_of(call)),
     )
