@@ -18,17 +18,19 @@ NOTHING = "Nothing: keep this audit as a test."
 def ranked(audit: Audit) -> tuple[Advice, ...]:
     """Return at most :data:`MOST` things to do, the most important first.
 
-    If no probe has any, the one thing is to do nothing. There is none for a partial audit, or one
-    of too few images for intervals.
+    Where two probes give the same, that of the later one counts, which knows more. If no probe has
+    any, the one thing is to do nothing. There is none for a partial audit, or one of too few images
+    for intervals.
     """
     if audit.partial or audit.images.get("count", 0) < LEAST_IMAGES:
         return ()
-    found = [
-        each
+    by_what = {
+        each.what: each
         for probe in table.PROBES
         if probe.name in audit.findings
         for each in probe.advice(audit)
-    ]
+    }
+    found = list(by_what.values())
     if not found:
         ran = ", ".join(audit.findings)
         found = [Advice(what=NOTHING, evidence=f"No finding of {ran} asks for a change.", weight=0)]

@@ -7,7 +7,7 @@ from itertools import islice
 
 from torch import Tensor
 
-from pytest_pan.probes.foveation.observer import total_stride
+from pytest_pan.instrument.paths import axis_stride
 from pytest_pan.probes.foveation.records import FoveationFindings
 from pytest_pan.probes.observer import Context
 from pytest_pan.records.audit import Audit
@@ -19,13 +19,19 @@ Size = tuple[int, int]
 
 
 def stride_of(known: Audit) -> int:
-    """Return the total stride: the largest of any examined layer and of the last feature map."""
-    height, width = known.images["shape"][1:]
-    strides = [total_stride((height, width), site.map) for site in known.sites]
-    last = known.findings.get("foveation")
-    if isinstance(last, FoveationFindings):
-        strides.append(last.stride)
-    return max(strides, default=1)
+    """Return the total stride: the largest of any examined layer and of the last feature map.
+
+    The stride of the last map, which the probe ``foveation`` follows through the network, is that
+    of every layer whose map has a fitting size; of the others it follows from the sizes.
+    """
+    size, last = known.images["shape"][1:], known.findings.get("foveation")
+    stride = last.stride if isinstance(last, FoveationFindings) else 1
+    inner = (
+        axis_stride(pixels, cells, stride)
+        for site in known.sites
+        for pixels, cells in zip(size, site.map, strict=True)
+    )
+    return max([stride, *inner])
 
 
 def sizes(context: Context, channels: int) -> list[Size]:

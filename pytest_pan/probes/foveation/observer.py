@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from pytest_pan.instrument.paths import MODES, axis_stride, pixel_counts
+from pytest_pan.instrument.paths import MODES, pixel_counts
 from pytest_pan.probes.foveation.records import Foveation, FoveationFindings
 from pytest_pan.probes.observer import Context, Found, Observer, Pass
 from pytest_pan.records.audit import Audit
@@ -84,8 +84,3 @@ def _asymmetry(counts: Tensor) -> float:
     half = len(counts) // 2
     first, last = float(counts[:half].sum()), float(counts[len(counts) - half :].sum())
     return abs(first - last) / (first + last) if first + last else 0.0
-
-
-def total_stride(size: tuple[int, int], last: tuple[int, int]) -> int:
-    """Return the pixels between neighbouring cells of a map, from its size and the image's."""
-    return max(axis_stride(*each) for each in zip(size, last, strict=True))

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from pytest_pan.instrument.processes import Processes
 from pytest_pan.probes import outputs
+from pytest_pan.probes.accuracy import correct, count_top5_correct
 from pytest_pan.probes.influence.records import Influence, Sample
-from pytest_pan.probes.influence.tallies import Tally, correct, count_top5_correct, in_order
+from pytest_pan.probes.influence.tallies import Tally, in_order
 from pytest_pan.probes.observer import Pass
 from pytest_pan.probes.outputs import Reading
 from pytest_pan.records.errors import InputError

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pytest_pan.probes import outputs
+from pytest_pan.probes.accuracy import correct, count_top5_correct
 from pytest_pan.probes.influence.thumbnails import thumbnail
 from pytest_pan.probes.outputs import Reading
 from pytest_pan.stats import odds
@@ -139,22 +140,6 @@ class Tally:
 def in_order(values: ByImage) -> Tensor:
     """Return the values in the order of the images: (N,) float64."""
     return torch.tensor([values[index] for index in sorted(values)], dtype=torch.float64)
-
-
-def correct(reading: Reading, labels: Tensor | None) -> Tensor | None:
-    """Return which predictions match the labels: (N,) bool; None without labels or classes."""
-    if labels is None or reading.task != "classification" or reading.logits is None:
-        return None
-    return reading.logits.argmax(1).cpu() == labels.cpu()
-
-
-def count_top5_correct(reading: Reading, labels: Tensor | None) -> int:
-    """Count the images whose label is among the top five classes; 0 without labels or classes."""
-    if labels is None or reading.task != "classification" or reading.logits is None:
-        return 0
-    logits = reading.logits.cpu()
-    ahead = logits > logits.gather(1, labels.cpu()[:, None])
-    return int((ahead.sum(1) < 5).sum())
 
 
 def _sum(a: int | None, b: int | None) -> int | None:

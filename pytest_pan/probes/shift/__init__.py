@@ -32,9 +32,10 @@ PROBE = Probe(
     name="shift",
     question="Does the prediction stay when the image moves?",
     measures=MEASURES,
-    cost="3 forward passes; 9 more windows of each larger image, if there are any",
+    cost="3 forward passes, 4 if a layer is uneven; 9 windows of each larger image",
     observer="pytest_pan.probes.shift.observer:ShiftObserver",
     read=ShiftFindings.from_json,
     lines=report.lines,
+    advice=report.advice,
     sections=(Section(anchor="shift", template="shift.html", view=report.view),),
 )

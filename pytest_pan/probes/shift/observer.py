@@ -2,8 +2,9 @@
 
 Convolutions with stride keep a shift by the total stride, but for their padding. So a roll by the
 total stride under the network's own padding shows what the border does, with the seam that the
-roll makes; a roll by random offsets with every padding circular shows aliasing alone. Both
-definitions are this project's; the share of equal top classes is that of Zhang (2019).
+roll makes; a roll by random offsets with every padding circular shows aliasing alone. Where layers
+are uneven, images are also resized to the nearest size at which none is. These definitions are this
+project's; the share of equal top classes is that of Zhang (2019).
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import torch
 from torch import Tensor
 
 from pytest_pan.probes import larger, outputs
+from pytest_pan.probes.accuracy import correct
 from pytest_pan.probes.observer import ORIGINAL, Context, Found, Observer, Part, Pass
 from pytest_pan.probes.outputs import Reading
 from pytest_pan.probes.scores import in_form
 from pytest_pan.probes.shift.records import Consistency, Kind, ShiftFindings
-from pytest_pan.probes.shift.rolls import RandomRoll, Roll
+from pytest_pan.probes.shift.rolls import RandomRoll, Resized, Roll
 from pytest_pan.probes.shift.windows import REACH, compare
+from pytest_pan.probes.uneven.records import UnevenFindings
 from pytest_pan.records.audit import Audit, Skip
 from pytest_pan.records.measures import LEAST_IMAGES, LEAST_UNITS, Measured
 from pytest_pan.records.plans import Plan
@@ -45,7 +48,12 @@ class ShiftObserver(Observer):
         """Why nothing can be measured; empty if it can."""
         self._not_circular: dict[str, str] = {}
         self._not_finite: dict[str, str] = {}
-        self._same: dict[Kind, list[Tensor]] = {"roll": [], "circular roll": []}
+        self._pairs: dict[Kind, tuple[Pass, Pass]] = {}
+        """Passes to compare, by what they show."""
+        self._even_size: tuple[int, int] | None = None
+        self._hits: list[tuple[Tensor, Tensor]] = []
+        """Which predictions are right, of the images and of the resized ones."""
+        self._same: dict[Kind, list[Tensor]] = {}
         """Whether the top class stays, (N,) bool for each part."""
         self._units: list[Tensor] = []
         self._readings: dict[str, Reading] = {}
@@ -59,12 +67,18 @@ class ShiftObserver(Observer):
         self._is_started = True
         self._stride = larger.stride_of(known)
         self._random = RandomRoll(self._stride, self._settings.seed)
-        self._own = Pass(inputs=Roll(self._stride))
-        self._plain = Pass(plan=_CIRCULAR)
-        self._rolled = Pass(inputs=self._random, plan=_CIRCULAR)
+        self._pairs = {
+            "roll": (ORIGINAL, Pass(inputs=Roll(self._stride))),
+            "circular roll": (Pass(plan=_CIRCULAR), Pass(inputs=self._random, plan=_CIRCULAR)),
+        }
+        uneven = known.findings.get("uneven")
+        if isinstance(uneven, UnevenFindings) and uneven.nearest is not None:
+            self._even_size = uneven.nearest
+            self._pairs["resize"] = ORIGINAL, Pass(inputs=Resized(uneven.nearest))
+        self._same = {kind: [] for kind in self._pairs}
         self._has_original = is_single and self._context.original.is_complete
-        moved = (self._own, self._plain, self._rolled)
-        return moved if self._has_original else (ORIGINAL, *moved)
+        passes = dict.fromkeys(each for pair in self._pairs.values() for each in pair)
+        return [each for each in passes if each != ORIGINAL or not self._has_original]
 
     def begin(self, part: Part) -> None:
         self._readings = {}
@@ -100,12 +114,12 @@ class ShiftObserver(Observer):
         keep, reasons = outputs.finite_in_all(self._readings)
         self._not_finite |= {f"image {part.first + at}": why for at, why in reasons.items()}
         found = {name: outputs.select(each, keep) for name, each in self._readings.items()}
-        pairs: dict[Kind, tuple[Pass, Pass]] = {
-            "roll": (ORIGINAL, self._own),
-            "circular roll": (self._plain, self._rolled),
-        }
-        for kind, (one, other) in pairs.items():
+        for kind, (one, other) in self._pairs.items():
             self._same[kind].append(stays(found[one.name], found[other.name]))
+            labels = None if part.labels is None else part.labels[keep.to(part.labels.device)]
+            hits = [correct(found[each.name], labels) for each in (one, other)]
+            if kind == "resize" and hits[0] is not None and hits[1] is not None:
+                self._hits.append((hits[0], hits[1]))
         self._units.append(self._context.units.of(part.first, len(part))[keep])
 
     def findings(self, known: Audit) -> Found:
@@ -116,7 +130,13 @@ class ShiftObserver(Observer):
             change = self._shifts(known, found, notes)
         named = {"roll": "roll_consistency", "shift": "shift_consistency"}
         return Found(
-            findings=ShiftFindings(stride=self._stride, found=tuple(found), pixel_change=change),
+            findings=ShiftFindings(
+                stride=self._stride,
+                found=tuple(found),
+                pixel_change=change,
+                even_size=self._even_size,
+                accuracy=self._accuracy(),
+            ),
             measures={
                 named[each.kind]: Measured(
                     measure=named[each.kind], value=each.share, interval=each.interval
@@ -129,6 +149,13 @@ class ShiftObserver(Observer):
                 Skip(what=what, why=why, probe="shift") for what, why in self._not_finite.items()
             ),
         )
+
+    def _accuracy(self) -> tuple[float, float] | None:
+        """Return the accuracy on the images and on the resized ones; None if none has a label."""
+        if not self._hits:
+            return None
+        before, after = (torch.cat(each).double() for each in zip(*self._hits, strict=True))
+        return (float(before.mean()), float(after.mean())) if len(before) else None
 
     def _rolls(self, notes: list[str]) -> list[Consistency]:
         """Return what rolls showed, and add to the notes what they could not."""

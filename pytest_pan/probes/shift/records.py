@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal, Self
 
 from pytest_pan.records.measures import Interval, interval_from_json
 
-Kind = Literal["roll", "circular roll", "shift"]
+Kind = Literal["roll", "circular roll", "resize", "shift"]
 """``roll``: by the total stride, own padding. ``circular roll``: by random offsets, every padding
-circular. ``shift``: between two windows of a larger image, own padding."""
+circular. ``resize``: to the nearest size at which every layer is even. ``shift``: between two
+windows of a larger image, own padding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,10 @@ class ShiftFindings:
     pixel_change: float | None = None
     """Mean change of the top class's probability under a shift by one pixel; None without larger
     images."""
+    even_size: tuple[int, int] | None = None
+    """Height and width that the images were resized to; None if all layers are even as they are."""
+    accuracy: tuple[float, float] | None = None
+    """Accuracy on the images and on the resized ones; None without labels or ``even_size``."""
 
     def __iter__(self) -> Iterator[Consistency]:
         return iter(self.found)
@@ -58,6 +63,8 @@ class ShiftFindings:
             "stride": self.stride,
             "found": [each.to_json() for each in self.found],
             "pixel_change": self.pixel_change,
+            "even_size": None if self.even_size is None else list(self.even_size),
+            "accuracy": None if self.accuracy is None else list(self.accuracy),
         }
 
     @classmethod
@@ -66,4 +73,10 @@ class ShiftFindings:
             stride=data["stride"],
             found=tuple(Consistency.from_json(each) for each in data["found"]),
             pixel_change=data["pixel_change"],
+            even_size=_pair(data["even_size"]),
+            accuracy=_pair(data["accuracy"]),
         )
+
+
+def _pair(values: list[Any] | None) -> tuple[Any, Any] | None:
+    return None if values is None else (values[0], values[1])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_pan.probes.probe import Page
 from pytest_pan.probes.shift.records import Consistency, Kind, ShiftFindings
+from pytest_pan.probes.uneven import report as uneven
+from pytest_pan.records.advice import Advice
 from pytest_pan.records.audit import Audit
 
 _SHOWS: dict[Kind, str] = {
     "roll": "border and seam",
     "circular roll": "aliasing",
+    "resize": "uneven padding, and resampling",
     "shift": "border, aliasing and what enters and leaves",
 }
 
@@ -62,6 +65,11 @@ def sentence(found: ShiftFindings) -> str:
             f"{_percent(circular.share)} when rolled at random with circular padding, which shows "
             "only aliasing"
         )
+    if (resized := found.of("resize")) and found.even_size:
+        parts.append(
+            f"{_percent(resized.share)} when resized to {uneven.sizes([found.even_size])}, where "
+            "every layer is even"
+        )
     return "; ".join(parts)
 
 
@@ -72,6 +80,20 @@ def lines(audit: Audit) -> Iterator[str]:
         yield f"shift: {sentence(found)}"
 
 
+def advice(audit: Audit) -> Iterator[Advice]:
+    """Yield that of ``uneven`` with what the other size does to predictions, if it was tried."""
+    found = _findings(audit)
+    resized = None if found is None else found.of("resize")
+    if found is None or resized is None:
+        return
+    kept = f"{_percent(resized.share)} of images keep their top class"
+    if found.accuracy is not None:
+        before, after = map(_percent, found.accuracy)
+        kept += f", the accuracy goes from {before} to {after}"
+    for each in uneven.advice(audit):
+        yield replace(each, effect=f"{each.effect} On resized images {kept}.".strip())
+
+
 def view(audit: Audit, page: Page) -> View | None:
     """Return the table of consistencies; None without findings."""
     found = _findings(audit)
@@ -79,16 +101,17 @@ def view(audit: Audit, page: Page) -> View | None:
         return None
     return View(
         sentence=f"{sentence(found)}.",
-        rows=tuple(_row(each, found.stride) for each in found),
+        rows=tuple(_row(each, found.stride, found.even_size) for each in found),
         stride=found.stride,
         pixel_change="" if found.pixel_change is None else _percent(found.pixel_change),
     )
 
 
-def _row(each: Consistency, stride: int) -> Row:
+def _row(each: Consistency, stride: int, even: tuple[int, int] | None) -> Row:
     moves: dict[Kind, str] = {
         "roll": f"roll by {stride} pixels",
         "circular roll": f"roll by 0 to {stride - 1} pixels",
+        "resize": f"resized to {uneven.sizes([even])}" if even else "",
         "shift": "windows of larger images, 0 to 32 pixels",
     }
     ends = each.interval

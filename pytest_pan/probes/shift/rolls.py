@@ -1,4 +1,4 @@
-"""Rolls of images."""
+"""Rolls and resizing of images."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -21,6 +22,20 @@ class Roll:
 
     def __call__(self, images: Tensor) -> Tensor:
         return torch.roll(images, (self.pixels, self.pixels), (2, 3))
+
+
+@dataclass(frozen=True, slots=True)
+class Resized:
+    """Input transform that resizes images to a height and width, bilinearly."""
+
+    size: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        return "resized to {}x{}".format(*self.size)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return F.interpolate(images, self.size, mode="bilinear", antialias=True)
 
 
 @dataclass(eq=False, slots=True)

@@ -8,8 +8,10 @@ import pytest
 import torch
 from classifiers import network, noise, tops
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from pytest_pan import audit
+from pytest_pan.probes import advice
 from pytest_pan.probes.shift.observer import NO_CLASSES
 from pytest_pan.probes.shift.records import ShiftFindings
 from pytest_pan.probes.shift.rolls import RandomRoll
@@ -108,3 +110,40 @@ def test_findings_survive_json() -> None:
     found = audited(network(), noise())
     again = read_audit(json.loads(json.dumps(found.to_json())))
     assert again.findings["shift"] == found.findings["shift"]
+
+
+def test_where_layers_are_uneven_images_are_also_tried_at_the_nearest_even_size() -> None:
+    """A stride of 2 leaves out the last padded row of 16 rows, and none of 17."""
+    model, images = network(), noise()
+    labels = tops(model, images)
+    labels[:10] = (labels[:10] + 1) % 8
+    resized = nn.functional.interpolate(images, (17, 17), mode="bilinear", antialias=True)
+    again = tops(model, resized)
+    found = audit(model, TensorDataset(images, labels), probes=("shift",))
+    one = findings(found).of("resize")
+    assert one is not None
+    assert one.share == pytest.approx(float((tops(model, images) == again).double().mean()))
+    assert findings(found).even_size == (17, 17)
+    after = float((again == labels).double().mean())
+    assert findings(found).accuracy == pytest.approx((0.75, after))
+    (advised,) = (each for each in advice.ranked(found) if "17x17" in each.what)
+    assert "foveation asymmetry" in advised.effect
+    assert "the accuracy goes from 75.0 % to" in advised.effect
+
+
+def test_an_even_network_is_not_resized() -> None:
+    found = findings(audited(network(), noise(side=17)))
+    assert found.of("resize") is None
+    assert found.even_size is None
+
+
+def test_the_total_stride_of_inner_layers_is_not_hidden_by_a_fine_last_map() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3, 4, padding=1),
+        nn.Conv2d(4, 4, 3, 2, padding=1),
+        nn.Upsample(scale_factor=8),
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    ).double()
+    assert findings(audited(net, noise(side=32))).stride == 8
