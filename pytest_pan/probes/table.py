@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pytest_pan.probes import foveation, influence, intrusion, lines, pans, ppp, shift, uneven
+from pytest_pan.probes import (
+    foveation,
+    influence,
+    intrusion,
+    lines,
+    pans,
+    position,
+    ppp,
+    shift,
+    uneven,
+)
 from pytest_pan.probes.probe import Probe
 from pytest_pan.records.audit import Audit
 from pytest_pan.records.errors import ConfigError, did_you_mean
@@ -26,6 +36,7 @@ PROBES: tuple[Probe, ...] = (
     foveation.PROBE,
     lines.PROBE,
     ppp.PROBE,
+    position.PROBE,
     shift.PROBE,
 )
 """In report order; a probe may depend on those before it."""

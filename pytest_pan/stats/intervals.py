@@ -37,6 +37,12 @@ def of_mean(values: Tensor, units: Tensor) -> Interval:
     return mean * math.exp(-spread), mean * math.exp(min(spread, 700.0))
 
 
+def of_signed_mean(values: Tensor, units: Tensor) -> Interval:
+    """Return Student's interval of the mean of values of any sign: (N,), units (N,)."""
+    mean, error, count = _mean_and_error(values.double(), units)
+    return mean - _student(count) * error, mean + _student(count) * error
+
+
 def of_share(values: Tensor, units: Tensor) -> Interval:
     """Return the interval of a share of images: values (N,) of 0 and 1, units (N,).
 
