@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_pan.probes import (
+    blind_spots,
     foveation,
     influence,
     intrusion,
@@ -37,6 +38,7 @@ PROBES: tuple[Probe, ...] = (
     lines.PROBE,
     ppp.PROBE,
     position.PROBE,
+    blind_spots.PROBE,
     shift.PROBE,
 )
 """In report order; a probe may depend on those before it."""

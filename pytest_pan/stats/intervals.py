@@ -37,10 +37,24 @@ def of_mean(values: Tensor, units: Tensor) -> Interval:
     return mean * math.exp(-spread), mean * math.exp(min(spread, 700.0))
 
 
-def of_signed_mean(values: Tensor, units: Tensor) -> Interval:
-    """Return Student's interval of the mean of values of any sign: (N,), units (N,)."""
+def of_signed_mean(values: Tensor, units: Tensor, *, means: int = 1) -> Interval:
+    """Return Student's interval of the mean of values of any sign: (N,), units (N,).
+
+    ``means``: how many intervals are to hold at once (Bonferroni).
+    """
     mean, error, count = _mean_and_error(values.double(), units)
-    return mean - _student(count) * error, mean + _student(count) * error
+    spread = _student(count, means) * error
+    return mean - spread, mean + spread
+
+
+def of_least_mean(values: Tensor, units: Tensor) -> Interval:
+    """Return the interval of the least of K means: values (N, K), units (N,).
+
+    That of each mean is wide enough for all K to hold at once; then the least one lies between the
+    least of the lower and the least of the upper ends.
+    """
+    ends = [of_signed_mean(each, units, means=values.shape[1]) for each in values.T]
+    return min(low for low, _ in ends), min(high for _, high in ends)
 
 
 def of_share(values: Tensor, units: Tensor) -> Interval:
@@ -121,9 +135,9 @@ def of_largest_sum(values: Tensor, units: Tensor, *, seed: int) -> Interval:
     return max(float(low), 0.0), min(float(high), float(images))
 
 
-def _student(count: int) -> float:
-    """Return the quantile of Student's t for the interval of the mean of so many values."""
-    return float(special.stdtrit(max(count - 1, 1), 1 - _TAIL))
+def _student(count: int, means: int = 1) -> float:
+    """Return the quantile of Student's t for the intervals of means of so many values."""
+    return float(special.stdtrit(max(count - 1, 1), 1 - _TAIL / means))
 
 
 def _mean_and_error(values: Tensor, units: Tensor) -> tuple[float, float, int]:
