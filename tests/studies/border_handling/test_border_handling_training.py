@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import signal
+from collections.abc import Iterator
 from functools import partial
 from os import _exit
 from typing import Any
@@ -99,28 +101,38 @@ def test_the_first_loss_is_that_of_the_network_before_any_step() -> None:
 
 
 def test_valid_padding_learns_to_read_location() -> None:
-    """Location tells the class of all training images, so it suffices; here it is what is learned."""
+    """Location alone tells the class of every training image."""
     run = training.train(SCHEMES[0], 0, Protocol(images=600, epochs=3, tests=200))
     assert run.losses[-1] < 0.1 < run.losses[0]
     assert run.similar > 0.95
     assert run.dissimilar < 0.05
 
 
-def test_neither_workers_nor_threads_change_a_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _same_process() -> Iterator[None]:
+    threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGINT)
+    yield
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("_same_process")
+def test_the_number_of_workers_changes_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[tuple[int, int, Run]] = []
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     several = training.study(TINY, [7], workers=2, progress=lambda *p: done.append(p))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert training.study(TINY, [7], workers=1) == several
     assert [p[:2] for p in done] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert {p[2] for p in done} == set(several.runs)
     assert [run.scheme for run in several.runs] == [scheme.name for scheme in SCHEMES]
-    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
-        assert training.train(SCHEMES[1], 7, TINY) == several.runs[1]
-    finally:
-        torch.set_num_threads(threads)
+    assert training.train(SCHEMES[1], 7, TINY) == several.runs[1]
+
+
+@pytest.mark.usefixtures("_same_process")
+def test_a_worker_has_one_thread_because_more_would_add_in_another_order() -> None:
+    torch.set_num_threads(3)
+    training._prepare()
+    assert torch.get_num_threads() == 1
 
 
 def test_a_process_that_dies_ends_the_study_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
