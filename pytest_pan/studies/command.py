@@ -79,7 +79,7 @@ def border_handling(
 ) -> None:
     """Compare how four padding schemes let a network read location (red-green test of F-Conv).
 
-    Trains 4 x SEEDS small networks, about 35 s of a CPU each by default.
+    Trains 4 x SEEDS small networks, about 30 s of a CPU each by default.
     """
     if out:
         _check(out, force)
