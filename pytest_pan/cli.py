@@ -1,4 +1,4 @@
-"""The command ``pytest-pan``. Only ``sites`` imports torch."""
+"""The command ``pytest-pan``. Only ``sites`` and ``study`` import torch, once they run."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from pytest_pan.config.files import why_not_writable, write_text
 from pytest_pan.records.errors import ConfigError, PanError, shortened
 from pytest_pan.records.text import cut, escaped, plural
 from pytest_pan.report import reading, tables
+from pytest_pan.studies.command import study
 
 if TYPE_CHECKING:
     from pytest_pan.engine.preview import Preview
@@ -49,6 +50,9 @@ class _Commands(click.Group):
 @click.version_option(package_name="pytest-pan")
 def main() -> None:
     """Tools for padding audits of CNNs. To run audits, use pytest --pan-audit."""
+
+
+main.add_command(study)
 
 
 @main.command()

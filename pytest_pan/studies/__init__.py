@@ -1,0 +1,1 @@
+"""Studies: experiments that train networks of their own, outside audits."""
