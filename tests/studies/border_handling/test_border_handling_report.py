@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from commands import refused, run
 
+from pytest_pan.studies import command
 from pytest_pan.studies.border_handling import report
 from pytest_pan.studies.border_handling.records import SCHEMES, Protocol, Run, Study
 
@@ -76,8 +78,9 @@ def test_a_progress_line_tells_the_time_left_from_the_mean_so_far() -> None:
 
 
 def test_the_command_prints_the_table_tells_progress_apart_and_writes_every_run(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(command, "Protocol", partial(Protocol, tests=10))
     out = tmp_path / "new" / "study.json"
     sizes = ("--seeds=1", "--seed=5", "--images=2", "--epochs=1", "--workers=1")
     result = run("study", "border-handling", *sizes, "--json", out)
