@@ -1,4 +1,4 @@
-"""The command ``pytest-pan``. Only ``sites`` and ``study`` import torch, once they run."""
+"""The command ``pytest-pan``. ``sites``, ``study`` and ``reproduce`` import torch, when run."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from pytest_pan.config.files import why_not_writable, write_text
 from pytest_pan.records.errors import ConfigError, PanError, shortened
 from pytest_pan.records.text import cut, escaped, plural
 from pytest_pan.report import reading, tables
+from pytest_pan.reproduction.command import reproduce
 from pytest_pan.studies.command import study
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def main() -> None:
 
 
 main.add_command(study)
+main.add_command(reproduce)
 
 
 @main.command()

@@ -283,20 +283,28 @@ class _Filters:
     def __init__(self, call: ConvCall, channels: Tensor | None) -> None:
         self._call = call
         self._inputs: Tensor | None = None
+        self._picked: Tensor | None = None
+        """The chosen channels among those that are convolved."""
         self._weight, self._bias, self._groups = call.weight, call.bias, call.groups
         if channels is None:
             return
         if call.fold > 1:  # the channels of each image
             firsts = torch.arange(call.fold, device=channels.device) * call.channels
             channels = (firsts[:, None] + channels).flatten()
-        self._weight = call.weight[channels]
-        self._bias = None if call.bias is None else call.bias[channels]
-        if call.groups > 1:  # each chosen filter becomes a group with its own copy of the inputs
-            each = call.weight.shape[1]
-            group = channels // (call.weight.shape[0] // call.groups)
+        if call.groups == 1:
+            self._weight = call.weight[channels]
+            self._bias = None if call.bias is None else call.bias[channels]
+            return
+        each, count = call.weight.shape[1], call.weight.shape[0] // call.groups
+        used, place = (channels // count).unique(return_inverse=True)
+        self._picked = place * count + channels % count
+        if len(used) < call.groups:  # whole groups: a copy of the inputs a filter would cost more
+            self._weight = call.weight.unflatten(0, (-1, count))[used].flatten(0, 1)
+            if call.bias is not None:
+                self._bias = call.bias.unflatten(0, (-1, count))[used].flatten()
             offsets = torch.arange(each, device=channels.device)
-            self._inputs = (group[:, None] * each + offsets).flatten()
-            self._groups = len(channels)
+            self._inputs = (used[:, None] * each + offsets).flatten()
+            self._groups = len(used)
 
     def convolve(self, source: _Source, strip: _Strip) -> Tensor:
         """Return a strip's outputs: (N, P, h, w)."""
@@ -308,6 +316,7 @@ class _Filters:
             found = found * strip.share.to(found.dtype)
             if self._bias is not None:
                 found = found + self._bias[:, None, None].to(found.dtype)
+        found = found if self._picked is None else found.index_select(1, self._picked)
         return found.to(self._call.output.dtype)
 
 

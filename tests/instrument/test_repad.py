@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from pytest_pan.instrument.repad import NotSwappableError, repad, swappable
 from pytest_pan.instrument.tap import ConvCall, Tap, tapped
@@ -208,3 +209,22 @@ def test_gradients_flow_through_a_repadded_convolution() -> None:
     plain = F.pad(image, (1, 1, 1, 1), mode="reflect")
     F.conv2d(plain, layer.weight, layer.bias).square().sum().backward()
     torch.testing.assert_close(ours, layer.weight.grad, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4, 16, 32])
+@pytest.mark.parametrize("chosen", [1, 5, 16, 31, 32])
+def test_swapping_some_channels_multiplies_no_more_than_the_strips_of_the_whole_layer(
+    groups: int, chosen: int
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(32, 32, 3, padding=1, groups=groups)
+    call = call_of(layer, torch.randn(2, 32, 12, 12))
+
+    def multiplications(channels: Tensor | None) -> int:
+        with FlopCounterMode(display=False) as counter:
+            swapped(call, channels, "reflect")
+        return int(counter.get_total_flops())
+
+    bare = 2 * 2 * 12 * 12 * 32 * 9 * 32 // groups
+    some, every = multiplications(torch.randperm(32)[:chosen]), multiplications(None)
+    assert 0 < some <= every <= bare

@@ -1,0 +1,1 @@
+"""The published figures on padding aware neurons, beside those of audits."""
