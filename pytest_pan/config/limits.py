@@ -115,7 +115,9 @@ def _with_bound(limit: Limit, measure: Measure, keyword: str, bound: Any) -> Lim
 def _number(keyword: str, bound: Any, measure: Measure, origin: str) -> float:
     is_fraction = measure.unit == "fraction"
     number = isinstance(bound, int | float) and not isinstance(bound, bool)
-    least = -1.0 if measure.is_signed else 0.0
+    least = 0.0
+    if measure.is_signed:
+        least = -1.0 if is_fraction else -math.inf
     if not number or not _is_finite(bound) or bound < least or (is_fraction and bound > 1):
         hint = "Write 3 % as 0.03." if is_fraction else ""
         raise ConfigError(
@@ -123,7 +125,11 @@ def _number(keyword: str, bound: Any, measure: Measure, origin: str) -> float:
             where=origin,
             got=shortened(bound),
             allowed=(
-                f"a fraction from {least:g} to 1" if is_fraction else f"a number from {least:g}"
+                f"a fraction from {least:g} to 1"
+                if is_fraction
+                else "a number"
+                if measure.is_signed
+                else "a number from 0"
             )
             + f", {RELATIVE_BOUNDS}",
             next="Quote names that contain dots." if isinstance(bound, Mapping) else hint,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pytest_pan.probes import larger, outputs
 from pytest_pan.probes.bench import Runner
+from pytest_pan.probes.blind_spots.chosen import Chosen, ChosenImages
 from pytest_pan.probes.blind_spots.places import Places, outer
 from pytest_pan.probes.blind_spots.records import (
     CELLS,
@@ -20,13 +21,11 @@ from pytest_pan.probes.blind_spots.records import (
     Ring,
 )
 from pytest_pan.probes.blind_spots.scores import CENTRE, Scored, scored
-from pytest_pan.probes.kept import KeptImages
 from pytest_pan.probes.observer import ORIGINAL, Context, Found, Observer, Part, Pass
-from pytest_pan.probes.outputs import Task
-from pytest_pan.probes.scores import in_form
+from pytest_pan.probes.outputs import Reading, Task
+from pytest_pan.probes.scores import FormCheck, in_form
 from pytest_pan.records.audit import Audit, Skip
-from pytest_pan.records.errors import InputError
-from pytest_pan.records.measures import LEAST_IMAGES, LEAST_UNITS, Interval, Measured
+from pytest_pan.records.measures import LEAST_UNITS, Interval, Measured
 from pytest_pan.stats import intervals
 
 MOST = 32
@@ -45,35 +44,56 @@ class BlindSpotObserver(Observer):
 
     def __init__(self, context: Context) -> None:
         self._context, self._settings = context, context.settings
-        self._kept = KeptImages(context, MOST)
-        self._tasks: set[Task] = set()
+        self._chosen = ChosenImages(context, MOST)
+        self._form = FormCheck(self._settings.task)
+        self._task: Task = "classification"
+        self._problem = ""
+        """Why the outputs cannot be read; empty if they can."""
+        self._sum = torch.zeros(())
+        self._images = 0
 
     def passes(self, known: Audit) -> Sequence[Pass] | None:
         return () if "pans" in known.findings else (ORIGINAL,)
 
+    def output(self, this: Pass, part: Part, output: object) -> None:
+        if (reading := self._read(output)) is not None:
+            self._form.add(reading)
+
     def end(self, part: Part) -> None:
-        self._kept.add(part)
+        self._chosen.add(part)
+        self._sum = self._sum + part.images.double().mean((2, 3)).sum(0).cpu()
+        self._images += len(part)
+
+    def _read(self, output: object) -> Reading | None:
+        try:
+            return outputs.read(output, self._settings.task, self._context.pick)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # may come from a user function; only this probe lacks figures
+            self._problem = f"the outputs cannot be read: {error}"
+            return None
 
     def findings(self, known: Audit) -> Found:
         height, width = known.images["shape"][1:]
         stride = larger.stride_of(known)
         places = Places.of((height, width), stride)
-        notes, skips, found, used = [], [], list[Scored](), list[int]()
-        images = self._kept.images
-        colour = images.mean((0, 2, 3))
+        notes, skips, found, used = [], list[Skip](), list[Scored](), list[Chosen]()
+        colour = self._sum / self._images
         with self._context.bench.open() as run:
-            for index, image in enumerate(images):
-                try:
-                    one = self._score(run, places.stimuli(image, colour), places, (height, width))
-                except ValueError as error:
-                    return Found(notes=(f"blind_spots: {error}",))
-                if one is None:
-                    skips.append(f"kept image {index}")
-                else:
+            for each in self._chosen.images:
+                canvas = places.stimuli(each.image, colour.to(each.image.dtype))
+                one = self._score(run, canvas, places, (height, width))
+                if self._problem:
+                    return Found(notes=(f"blind_spots: {self._problem}",))
+                if isinstance(one, Scored):
                     found.append(one)
-                    used.append(index)
+                    used.append(each)
+                else:
+                    what, why = f"image {each.index}", f"{one} (blind_spots)"
+                    skips.append(Skip(what=what, why=why, probe="blind_spots"))
         if not found:
-            return Found(notes=("blind_spots: no object has finite outputs at every place",))
+            why = f"blind_spots: no object could be scored: {skips[0].why}"
+            return Found(notes=(why,), skips=tuple(skips))
         axes = places.rows, places.columns
         if not all(axis.is_whole for axis in axes):
             step = max(axis.step for axis in axes)
@@ -86,10 +106,10 @@ class BlindSpotObserver(Observer):
                 f"blind_spots: {len(found)} objects, at least {LEAST_STIMULI} are needed for "
                 "figures that say something"
             )
-        units = self._kept.units[used]
-        labels = None if self._kept.labels is None else self._kept.labels[used]
-        task = next(iter(self._tasks))
-        result = summarised(found, units, labels, places, _KINDS.get(task, "class"))
+        known_labels = [each.label for each in used if each.label is not None]
+        labels = torch.tensor(known_labels) if len(known_labels) == len(used) else None
+        units = torch.tensor([each.unit for each in used])
+        result = summarised(found, units, labels, places, _KINDS.get(self._task, "class"))
         return Found(
             findings=result,
             measures={
@@ -100,26 +120,28 @@ class BlindSpotObserver(Observer):
                 )
             },
             notes=tuple(notes),
-            skips=tuple(
-                Skip(what=what, why="outputs not finite (blind_spots)", probe="blind_spots")
-                for what in skips
-            ),
+            skips=tuple(skips),
         )
 
     def _score(
         self, run: Runner, stimuli: Tensor, places: Places, size: tuple[int, int]
-    ) -> Scored | None:
-        """Return the scores of one object; None if an output is not finite."""
+    ) -> Scored | str:
+        """Return the scores of one object, or why it has none."""
         readings = []
         for part in stimuli.split(max(1, self._settings.batch_size)):
-            try:
-                reading = outputs.read(run(part), self._settings.task, self._context.pick)
-            except InputError as error:
-                raise ValueError(f"the outputs cannot be read: {error}") from error
-            readings.append(in_form(reading, self._context.original.scores.form))
+            if (reading := self._read(run(part))) is None:
+                return self._problem
+            readings.append(in_form(reading, self._form.form))
         whole = outputs.joined(readings)
-        self._tasks.add(whole.task)
-        return scored(whole, places, size) if bool(outputs.finite(whole).all()) else None
+        self._task = whole.task
+        if not bool(outputs.finite(whole).all()):
+            return "outputs not finite"
+        try:
+            one = scored(whole, places, size)
+        except ValueError as error:
+            self._problem = str(error)
+            return self._problem
+        return "no box on the object at any place" if one is None else one
 
 
 def summarised(
@@ -133,7 +155,7 @@ def summarised(
     gaps = scores[:, border].mean(1) - scores[:, ~border].mean(1)
     beside = scores - scores[:, CENTRE : CENTRE + 1]
     others = [cell for cell in range(CELLS * CELLS) if cell != CENTRE]
-    is_enough = len(scores) >= LEAST_IMAGES and len(units.unique()) >= LEAST_UNITS
+    is_enough = len(scores) >= LEAST_STIMULI and len(units.unique()) >= LEAST_UNITS
     depth_ends: Interval | None = None
     if is_enough:
         low, high = intervals.of_least_mean(beside[:, others], units)

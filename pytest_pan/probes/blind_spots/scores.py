@@ -29,36 +29,42 @@ class Scored:
     """Whether each of the object's pixels has its class at the centre: (CELLS * CELLS, h, w)."""
 
 
-def scored(reading: Reading, places: Places, size: tuple[int, int]) -> Scored:
+def scored(reading: Reading, places: Places, size: tuple[int, int]) -> Scored | None:
     """Score one object at all places, by what the outputs are: classes, pixels or boxes.
 
     The class is the top one of the mean probability over places: that of the centre would favour
-    the centre. Raises ValueError for outputs without a score.
+    the centre. A single class has two outcomes, yes and no. None where no place has a box on the
+    object. Raises ValueError for outputs without a score.
     """
     if reading.task == "detection":
-        return Scored(of_boxes(reading.boxes, places))
-    shares = outputs.probabilities(reading)
-    if shares is None or reading.logits is None:
+        of_places = of_boxes(reading.boxes, places)
+        return Scored(of_places) if bool(of_places.any()) else None
+    shares, classes = outputs.probabilities(reading), outputs.predictions(reading)
+    if shares is None or classes is None:
         raise ValueError(f"{reading.description} have no score")
     if reading.task == "segmentation":
-        agreement = of_pixels(reading.logits, places, size)
+        agreement = of_pixels(classes, places, size)
         return Scored(agreement.double().mean((1, 2)), agreement=agreement)
+    if reading.classes == 1:
+        shares = torch.cat([shares, 1 - shares], 1)
     best = int(shares.mean(0).argmax())
     scores = shares[:, best].clamp(min=torch.finfo(torch.float64).tiny).log().cpu()
-    return Scored(scores, tops=reading.logits.argmax(1).cpu())
+    return Scored(scores, tops=classes.cpu() if reading.task == "classification" else None)
 
 
-def of_pixels(logits: Tensor, places: Places, size: tuple[int, int]) -> Tensor:
-    """Return whether the object's pixels keep their class: logits (cells, K, h, w)."""
-    classes = logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
-    whole = F.interpolate(classes[:, None].float(), size, mode="nearest-exact")[:, 0]
+def of_pixels(classes: Tensor, places: Places, size: tuple[int, int]) -> Tensor:
+    """Return whether the object's pixels keep their class: (cells, h, w), or their decisions on
+    all classes: (cells, K, h, w).
+    """
+    maps = classes if classes.dim() == 4 else classes[:, None]
+    whole = F.interpolate(maps.float(), size, mode="nearest-exact")
     height, width = places.side
     windows = []
     for cell in range(CELLS * CELLS):
         top, left = places.corner(cell)
-        windows.append(whole[cell, top : top + height, left : left + width])
+        windows.append(whole[cell, :, top : top + height, left : left + width])
     stacked = torch.stack(windows)
-    return (stacked == stacked[CENTRE]).cpu()
+    return (stacked == stacked[CENTRE]).all(1).cpu()
 
 
 def of_boxes(boxes: Sequence[Mapping[str, Tensor]], places: Places) -> Tensor:
